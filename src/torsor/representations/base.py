@@ -1,0 +1,87 @@
+"""What every action and representation can do: the interfaces of this room.
+
+An action maps `(group, g, x) -> x'`. A representation is a linear action on the last axis of x, with a dimension and matrices. Some know their
+dimension by themselves (`Irreps`), others only once they know their group (`Vectors()`, which is R^2 for SE(2) and R^3 for SE(3)): bind them
+with `rep.on(group)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from copy import copy
+from typing import Self
+
+from torch import Tensor
+
+from torsor.errors import RepresentationError
+from torsor.groups.base import Element, Group
+
+
+class Action(ABC):
+    """How a group element moves a tensor."""
+
+    @abstractmethod
+    def apply(self, group: Group, g: Element, x: Tensor) -> Tensor:
+        """Move x by g. The batch axes of g are the leading axes of x."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every element acts without interpolation (grids do only for quarter turns)."""
+        return True
+
+
+class Representation(Action):
+    """A linear action on the last axis, `[..., dim]`.
+
+    Algebra: `V + W` (direct sum), `3 * V` (copies), `V @ W` (tensor product, last axis flattened with W fastest), `V.dual()`.
+    """
+
+    group: Group | None = None
+
+    def on(self, group: Group) -> Self:
+        """This representation, bound to a group."""
+        bound = copy(self)
+        bound.group = group
+        return bound
+
+    def _bound(self) -> Group:
+        if self.group is None:
+            raise RepresentationError(f"{self} needs its group: write {self}.on(group)")
+        return self.group
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Length of the last axis."""
+
+    @abstractmethod
+    def matrix(self, g: Element) -> Tensor:
+        """The matrices `[*batch, dim, dim]` of elements `[*batch, *element]`."""
+
+    def apply(self, group: Group, g: Element, x: Tensor) -> Tensor:
+        """Multiply the last axis of x by the matrix of g."""
+        matrix = self.on(group).matrix(g).to(x.dtype)
+        extra = x.ndim - 1 - (matrix.ndim - 2)
+        matrix = matrix.reshape(*matrix.shape[:-2], *(1,) * extra, *matrix.shape[-2:])
+        return (matrix @ x.unsqueeze(-1)).squeeze(-1)
+
+    def __add__(self, other: Representation) -> Representation:
+        from torsor.representations.algebra import DirectSum
+
+        return DirectSum(self, other)
+
+    def __rmul__(self, copies: int) -> Representation:
+        from torsor.representations.algebra import DirectSum
+
+        return DirectSum(*(self,) * copies)
+
+    def __matmul__(self, other: Representation) -> Representation:
+        from torsor.representations.algebra import TensorProduct
+
+        return TensorProduct(self, other)
+
+    def dual(self) -> Representation:
+        """The dual representation, rho(g^-1)^T."""
+        from torsor.representations.algebra import Dual
+
+        return Dual(self)
