@@ -1,0 +1,154 @@
+"""Time and memory of contenders in one run: medians, their spread, and ratios.
+
+Times are wall-clock seconds of one forward and backward pass, contenders interleaved round by round so that a slow moment of the machine hits all
+of them alike. Memory is the peak resident set of a fresh process that builds the contender and runs it, less the peak of the same process before
+it builds: what the contender costs above idle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One thing to time.
+
+    Args:
+        name: what the table calls it.
+        build: returns a function that runs one forward and backward pass.
+        parameters: how many trainable numbers it has.
+        note: what a reader has to know to compare fairly.
+    """
+
+    name: str
+    build: Callable[[], Callable[[], object]]
+    parameters: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds and bytes of one contender in one setting."""
+
+    setting: str
+    name: str
+    median_s: float
+    low_s: float
+    high_s: float
+    memory_mb: float | None
+    parameters: int
+    note: str
+
+
+def seconds(steps: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+    """Wall-clock seconds of each step, `rounds` times, interleaved."""
+    for step in steps.values():
+        for _ in range(warmup):
+            step()
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def peak_mb() -> float:
+    """Peak resident set of this process so far, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if platform.system() == "Linux" else 1024**2)
+
+
+def memory_mb(script: Path, *arguments: str) -> float | None:
+    """Megabytes above idle that `python script --memory arguments` prints as its last line; None where the contender fails."""
+    run = subprocess.run([sys.executable, str(script), "--memory", *arguments], capture_output=True, text=True, check=False)
+    return float(run.stdout.split()[-1]) if run.returncode == 0 else None
+
+
+def print_memory(build: Callable[[], Callable[[], object]], runs: int = 3) -> None:
+    """The other side of `memory_mb`: build, run, print the megabytes above idle."""
+    torch.set_num_threads(THREADS)
+    idle = peak_mb()
+    step = build()
+    for _ in range(runs):
+        step()
+    print(peak_mb() - idle)
+
+
+def measure(setting: str, contenders: Sequence[Contender], rounds: int, memory: Callable[[str], float | None]) -> list[Measurement]:
+    """Time the contenders of one setting side by side; `memory` gives the megabytes of a contender by its name."""
+    torch.set_num_threads(THREADS)
+    taken = seconds({contender.name: contender.build() for contender in contenders}, rounds)
+    rows = []
+    for contender in contenders:
+        times = sorted(taken[contender.name])
+        rows.append(
+            Measurement(
+                setting,
+                contender.name,
+                statistics.median(times),
+                times[len(times) // 4],
+                times[-1 - len(times) // 4],
+                memory(contender.name),
+                contender.parameters,
+                contender.note,
+            )
+        )
+    return rows
+
+
+def hardware() -> str:
+    """The machine and the versions, in one line."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} logical cores, {THREADS} threads used, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def table(rows: Sequence[Measurement], ours: str) -> str:
+    """Markdown table; the ratio says how many times slower than `ours` a row is, in the same setting."""
+    lines = [
+        "| setting | contender | median ms | quartiles ms | times ours | memory MB | parameters | note |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    base = {row.setting: row.median_s for row in rows if row.name == ours}
+    for row in rows:
+        ratio = f"{row.median_s / base[row.setting]:.2f}" if row.setting in base else "-"
+        spread = f"{row.low_s * 1e3:.1f} to {row.high_s * 1e3:.1f}"
+        memory = "-" if row.memory_mb is None else f"{row.memory_mb:.0f}"
+        cells = (row.setting, row.name, f"{row.median_s * 1e3:.1f}", spread, ratio, memory, f"{row.parameters:,}", row.note)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(name: str, title: str, rows: Sequence[Measurement], ours: str, text: str = "") -> Path:
+    """Write `results/<name>.md` and `.json` with hardware and date, and print the table."""
+    RESULTS.mkdir(exist_ok=True)
+    header = f"# {title}\n\n{date.today().isoformat()}. {hardware()}. Forward and backward, float32.\n"
+    body = table(rows, ours)
+    path = RESULTS / f"{name}.md"
+    path.write_text(f"{header}\n{body}\n" + (f"\n{text}\n" if text else ""))
+    payload = {"date": date.today().isoformat(), "hardware": hardware(), "rows": [asdict(row) for row in rows]}
+    path.with_suffix(".json").write_text(json.dumps(payload, indent=1) + "\n")
+    print(body)
+    return path
