@@ -1,0 +1,16 @@
+"""Learning problems: data, signature, contract, loss, metrics and baselines, one a file."""
+
+from torsor.registry import Entry, Registry
+
+REGISTRY = Registry(
+    "task",
+    Entry(
+        "nbody",
+        "torsor.tasks.nbody:NBodyConfig",
+        "where particles go: charged bodies, or planets around a star",
+        "SE(3)-Transformers (2020)",
+    ),
+    Entry("molecules", "torsor.tasks.molecules:MoleculesConfig", "energies, forces or properties of molecules", "rMD17 (2020), QM9 (2014)"),
+    Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
+)
+"""Every task: its configuration class, whose `build()` makes the task."""

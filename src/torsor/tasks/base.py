@@ -1,0 +1,70 @@
+"""What every learning problem has: data, a signature, a contract, a loss, metrics and baselines.
+
+Axes: b batch, n points.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from torsor.data.samples import Splits
+from torsor.signatures import PointClouds
+from torsor.symmetry import Symmetry
+
+INPUTS = ("positions", "features", "edge_features", "mask")
+"""The keys of a batch that are arguments of a model's `forward`; all others are targets."""
+
+
+class Task(ABC):
+    """A learning problem. Lower is better for every metric.
+
+    Subclasses set the attributes below and have `splits`, deterministic given the configuration and made on first use.
+
+    Attributes:
+        config: the frozen dataclass that built the task.
+        name: what the registry calls it.
+        headline: the metric that figures and verdicts quote.
+        signature: what a model is fed and what it has to return.
+        symmetry: how the group of the *problem* acts on a batch (inputs and targets) and on the output of the wrapped model. A study
+            compares models on this group; `exactness` says whether the data have the symmetry exactly.
+        units: unit of every metric.
+        notes: sentences to print beside every figure of this task (deviations, partial data).
+    """
+
+    config: Any
+    name: str
+    headline: str
+    signature: PointClouds
+    symmetry: Symmetry
+    units: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def splits(self) -> Splits:
+        """Train, validation and test samples."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Turn a model of the signature into the module that is trained; the model itself unless the task derives its output."""
+        return model
+
+    def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The arguments of `forward` in a batch."""
+        return {name: batch[name] for name in INPUTS if name in batch}
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """What training lowers."""
+
+    @abstractmethod
+    def metrics(self, output: Any, batch: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "b"]]:
+        """Every metric for every sample, in the units of `units`; its mean over the test split is the figure."""
+
+    @abstractmethod
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Figures of what needs no network, on the test split: baseline -> metric -> value. Printed beside every result."""
