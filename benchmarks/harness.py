@@ -1,12 +1,13 @@
 """Time and memory of contenders in one run: medians, their spread, and ratios.
 
 Times are wall-clock seconds of one forward and backward pass, contenders interleaved round by round so that a slow moment of the machine hits all
-of them alike. Memory is the peak resident set of a fresh process that builds the contender and runs it, less the peak of the same process before
-it builds: what the contender costs above idle.
+of them alike. Memory is the peak resident set of a fresh process that builds the contender and runs it, less the peak of the same process with
+the contender's library imported: what the contender costs above idle.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -83,9 +84,10 @@ def memory_mb(script: Path, *arguments: str) -> float | None:
     return float(run.stdout.split()[-1]) if run.returncode == 0 else None
 
 
-def print_memory(build: Callable[[], Callable[[], object]], runs: int = 3) -> None:
-    """The other side of `memory_mb`: build, run, print the megabytes above idle."""
+def print_memory(library: str, build: Callable[[], Callable[[], object]], runs: int = 3) -> None:
+    """The other side of `memory_mb`: import the library, build, run, print the megabytes above idle."""
     torch.set_num_threads(THREADS)
+    importlib.import_module(library)
     idle = peak_mb()
     step = build()
     for _ in range(runs):
