@@ -1,7 +1,8 @@
 """How time and memory of the SE(3)-Transformer grow with points, neighbours and degree, beside the arithmetic floor.
 
-The floor is the number of multiply-adds that the step needs (counted by torch's FlopCounterMode) over the speed that one large matrix product
-reaches on this machine. Run `python benchmarks/growth.py`; writes results/growth.md and results/growth.svg.
+The floor is the number of multiply-adds that the step needs (counted by torch's FlopCounterMode) over the speed that
+one large matrix product reaches on this machine. Run `python benchmarks/growth.py`; writes results/growth.md and
+results/growth.svg.
 """
 
 from __future__ import annotations

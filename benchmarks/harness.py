@@ -1,8 +1,9 @@
 """Time and memory of contenders in one run: medians, their spread, and ratios.
 
-Times are wall-clock seconds of one forward and backward pass, contenders interleaved round by round so that a slow moment of the machine hits all
-of them alike. Memory is the peak resident set of a fresh process that builds the contender and runs it, less the peak of the same process with
-the contender's library imported: what the contender costs above idle.
+Times are wall-clock seconds of one forward and backward pass, contenders interleaved round by round so that a slow
+moment of the machine hits all of them alike. Memory is the peak resident set of a fresh process that builds the
+contender and runs it, less the peak of the same process with the contender's library imported: what the contender
+costs above idle.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """The SE(3)-Transformer of `se3_transformer.py` built from e3nn's tensor products, as a practitioner would build it.
 
-Same network as ours: keys and values from one tensor product over the neighbours' features, queries from the centre, softmax attention over the
-neighbours, concatenated skip with a linear self-interaction, gated norms between blocks. `FullyConnectedTensorProduct` with one weight set an edge
-from a radial network (the tensor-field form), or `uvu` products followed by a linear map (the depthwise form).
+Same network as ours: keys and values from one tensor product over the neighbours' features, queries from the centre,
+softmax attention over the neighbours, concatenated skip with a linear self-interaction, gated norms between blocks.
+`FullyConnectedTensorProduct` with one weight set an edge from a radial network (the tensor-field form), or `uvu`
+products followed by a linear map (the depthwise form).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from e3nn import o3
@@ -113,7 +116,7 @@ class E3nnTransformer(nn.Module):
         self.rep_sh = o3.Irreps([(1, (degree, 1)) for degree in range(2 * l_max + 1)])
         scalars, hidden = o3.Irreps([(channels, (0, 1))]), irreps(channels, l_max)
         widths = (scalars, hidden, hidden, irreps(channels, 1))
-        self.blocks = nn.ModuleList(Block(a, self.rep_sh, b, heads, depthwise) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.blocks = nn.ModuleList(Block(a, self.rep_sh, b, heads, depthwise) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(Norm(rep) for rep in widths[1:-1])
 
     def forward(self, positions: Tensor, features: Tensor) -> Tensor:

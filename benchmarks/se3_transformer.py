@@ -1,7 +1,7 @@
-"""SE(3)-Transformer against the packages one would otherwise install, forward and backward, equal channels, degrees, heads and neighbours.
+"""SE(3)-Transformer against the packages one would otherwise install, forward and backward.
 
-8 clouds of 64 points, 16 scalars in, 16 channels, 4 heads, two blocks and a final layer to 16 scalars and 16 vectors. Run
-`python benchmarks/se3_transformer.py`; writes results/se3_transformer.md.
+Equal channels, degrees, heads and neighbours: 8 clouds of 64 points, 16 scalars in, 16 channels, 4 heads, two blocks and
+a final layer to 16 scalars and 16 vectors. Run `python benchmarks/se3_transformer.py`; writes results/se3_transformer.md.
 """
 
 from __future__ import annotations
