@@ -1,0 +1,117 @@
+"""Symmetry by data: move every training sample by a random group element, and average over the orbit at test time.
+
+A model that sees `(g x, g y)` for random g learns the group from examples; `OrbitAverage` buys the rest at test time. Together they tell
+apart two things that comparisons of architectures mix up: what a network knows, and how often it is asked.
+
+Axes: b batch, k samples of the orbit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torsor.errors import GroupError
+from torsor.symmetry import Symmetry
+
+
+class Augment:
+    """Move each sample of a batch, targets and all, by a group element of its own.
+
+    (x, y) -> (g x, g y) with a fresh g for every item: Haar where the group is compact, else the documented distribution of `Group.sample`.
+
+    Args:
+        symmetry: the *task's* contract: `inputs` says how the group acts on every tensor of a batch, inputs and targets alike. Tensors that
+            it does not name stay as they are.
+
+    Raises:
+        GroupError: the contract is not batched, so that items cannot have elements of their own.
+    """
+
+    def __init__(self, symmetry: Symmetry) -> None:
+        _require_batched(symmetry, "augmentation")
+        self.symmetry = symmetry
+
+    def __call__(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The moved batch; the tensors that went in are left alone.
+
+        Args:
+            batch: named tensors with a common leading axis, `[b, ...]`.
+            generator: where the group elements come from.
+        """
+        return self.symmetry.transform(self.symmetry.sample(batch, generator), batch)
+
+
+class OrbitAverage(nn.Module):
+    """The average of a module over random group elements: test-time augmentation.
+
+    fbar(x) = 1/k sum_m g_m^-1 f(g_m x)
+
+    Each item of the batch has k elements of its own. They come from `seed` and start anew in every call, so that the module is a function
+    of its input. It is equivariant in expectation, with a residual that falls like 1/sqrt(k).
+
+    Args:
+        module: any module with a batch axis first.
+        symmetry: how the group acts on its inputs and output; the module's own contract if not given.
+        samples: the k of the average.
+        seed: of the group elements.
+        max_batch: items that go through the module at once, k of them for each input; all if not given.
+
+    Raises:
+        GroupError: the contract is not batched, there is none, or `samples` is below 1.
+    """
+
+    def __init__(
+        self, module: nn.Module, symmetry: Symmetry | None = None, samples: int = 16, seed: int = 0, max_batch: int | None = None
+    ) -> None:
+        super().__init__()
+        contract = symmetry or getattr(module, "symmetry", None)
+        if contract is None:
+            raise GroupError(f"{type(module).__name__} has no contract: pass symmetry=Symmetry(...)")
+        _require_batched(contract, "an orbit average")
+        if samples < 1 or (max_batch is not None and max_batch < 1):
+            raise GroupError(f"samples is {samples} and max_batch is {max_batch}: give at least 1")
+        self.module = module
+        self.symmetry = replace(contract, exactness="in expectation")
+        self.samples = samples
+        self.seed = seed
+        self.max_batch = max_batch
+        self._names = tuple(inspect.signature(module.forward).parameters)
+
+    def forward(self, *args: Tensor | None, **kwargs: Tensor | None) -> Any:
+        """The average over the orbit; takes the arguments of the module, returns what it returns."""
+        return _map(lambda y: y.mean(0), self.orbit(*args, **kwargs))
+
+    def orbit(self, *args: Tensor | None, **kwargs: Tensor | None) -> Any:
+        """The terms of the average, g_m^-1 f(g_m x): the module's output with a new axis 0 of length k."""
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        inputs = {name: x.repeat(self.samples, *(1,) * (x.ndim - 1)) for name, x in given.items() if x is not None}
+        first = next(iter(inputs.values()))
+        g = self.symmetry.sample(inputs, torch.Generator(first.device).manual_seed(self.seed))
+        output = self._chunked(self.symmetry.transform(g, inputs), len(first))
+        back = self.symmetry.transform_output(self.symmetry.group.inverse(g), output)
+        return _map(lambda y: y.unflatten(0, (self.samples, -1)), back)
+
+    def _chunked(self, inputs: Mapping[str, Tensor], items: int) -> Any:
+        """The module's output on all items, at most `max_batch` at a time."""
+        step = self.max_batch or items
+        parts = [self.module(**{name: x[i : i + step] for name, x in inputs.items()}) for i in range(0, items, step)]
+        if isinstance(parts[0], Mapping):
+            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return torch.cat(parts)
+
+
+def _require_batched(symmetry: Symmetry, what: str) -> None:
+    """Refuse a contract under which a whole batch shares one element."""
+    if not symmetry.batched:
+        raise GroupError(f"{what} moves each item by an element of its own, but this contract has batched=False: put a batch axis first")
+
+
+def _map(function: Any, output: Any) -> Any:
+    """Apply a function to a tensor, or to each tensor of a mapping."""
+    return {name: function(y) for name, y in output.items()} if isinstance(output, Mapping) else function(output)
