@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,7 +55,7 @@ class Samples:
         """The batch at `indices` (int64 `[b]`, or a slice)."""
         return {name: tensor[indices] for name, tensor in self._tensors.items()}
 
-    def prefix(self, count: int) -> Self:
+    def prefix(self, count: int) -> Samples:
         """The first `count` samples.
 
         Raises:
@@ -64,12 +63,12 @@ class Samples:
         """
         if not 0 < count <= len(self):
             raise DataError(f"{count} samples were asked for and there are {len(self)}: give 1 to {len(self)}")
-        return type(self)(self.take(slice(count)))
+        return Samples(self.take(slice(count)))
 
-    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Self:
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Samples:
         """The samples on another device, real numbers in another dtype; integers and masks keep theirs."""
         moved = {name: tensor.to(device=device) for name, tensor in self._tensors.items()}
-        return type(self)({name: tensor.to(dtype=dtype) if tensor.is_floating_point() else tensor for name, tensor in moved.items()})
+        return Samples({name: tensor.to(dtype=dtype) if tensor.is_floating_point() else tensor for name, tensor in moved.items()})
 
 
 @dataclass(frozen=True)
