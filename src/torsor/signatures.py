@@ -1,0 +1,164 @@
+"""What a family of tasks feeds a model and expects of it: the meeting point of tasks and models.
+
+A task has a signature. A model's configuration builds a module for one, `config.build(signature)`, and declares in `families` which kinds
+it serves. Tensors are named and padded: `[b, n, ...]` with `mask [b, n]`, True at valid points.
+
+Axes: b batch, n points, e edge features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from torsor.errors import SignatureError
+from torsor.groups import SE, Group, S
+from torsor.registry import Registry
+from torsor.representations import Action, Irreps, Pairs, Permuted, Points, Trivial
+from torsor.symmetry import Actions, Exactness, Symmetry
+
+Pool = Literal["sum", "mean", "max"]
+POOLS: tuple[Pool, ...] = ("sum", "mean", "max")
+
+
+@dataclass(frozen=True)
+class PointClouds:
+    """Points in R^3 with features in, features of each point or of the whole cloud out.
+
+    A model of this family takes `positions [b, n, 3]`, `features [b, n, rep_in.dim]`, `edge_features [b, n, n, e]` and `mask [b, n]`, and
+    returns `[b, n, rep_out.dim]`, or `[b, rep_out.dim]` where it pools.
+
+    Args:
+        rep_in: irreps of the features of a point; a string is parsed. "" where points carry nothing but their position.
+        rep_out: irreps of the output; a string is parsed.
+        edge_features: number of invariant features of each ordered pair of points.
+        pool: how point outputs become one output of the cloud ("sum", "mean", "max"; "max" for scalars only), None where they do not.
+        points: size of the largest cloud, None where there is no bound; models of fixed width need it.
+
+    Raises:
+        SignatureError: an entry makes no sense; the message says what to give.
+    """
+
+    rep_in: Irreps
+    rep_out: Irreps
+    edge_features: int = 0
+    pool: Pool | None = None
+    points: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rep_in", Irreps(str(self.rep_in)))
+        object.__setattr__(self, "rep_out", Irreps(str(self.rep_out)))
+        if self.rep_out.dim == 0:
+            raise SignatureError("rep_out is empty: name what a model returns, for instance '1x1o' for one vector")
+        if self.edge_features < 0:
+            raise SignatureError(f"edge_features is {self.edge_features}: give the number of features of a pair, 0 for none")
+        if self.pool is not None and self.pool not in POOLS:
+            raise SignatureError(f"pool is {self.pool!r}: give one of {', '.join(map(repr, POOLS))}, or None for an output at each point")
+        if self.pool == "max" and any(irrep.l > 0 for _, irrep in self.rep_out):
+            raise SignatureError(f"pool 'max' of {self.rep_out} would depend on the frame: pool 'sum' or 'mean', or scalars")
+        if self.points is not None and self.points < 1:
+            raise SignatureError(f"points is {self.points}: give the size of the largest cloud, or None for no bound")
+
+    def __str__(self) -> str:
+        where = "each point" if self.pool is None else f"the cloud ({self.pool})"
+        size = "" if self.points is None else f", at most {self.points} points"
+        edges = f" and {self.edge_features} features of each pair" if self.edge_features else ""
+        return f"point clouds{size}: {self.rep_in or 'positions only'}{edges} -> {self.rep_out} of {where}"
+
+    def symmetry(self, group: Group | None = None, exactness: Exactness = "exact") -> Symmetry:
+        """The contract of a model that serves this signature.
+
+        Args:
+            group: a group that acts on R^3, `S()`, or a product of such; SE(3) x S() if not given.
+            exactness: what the model guarantees.
+        """
+        group = SE(3) * S() if group is None else group
+        factors = tuple(getattr(group, "factors", (group,)))
+        inputs: dict[str, Actions] = {"positions": _joined(Permuted(1) if isinstance(f, S) else Points() for f in factors)}
+        if self.rep_in.dim:
+            inputs["features"] = _joined(Permuted(1) if isinstance(f, S) else self.rep_in for f in factors)
+        if self.edge_features:
+            inputs["edge_features"] = _joined(Pairs(1, 2) if isinstance(f, S) else Trivial(self.edge_features) for f in factors)
+        places = Trivial() if self.pool else Permuted(1)
+        output = _joined(places if isinstance(f, S) else self.rep_out for f in factors)
+        return Symmetry(group, inputs, output, exactness=exactness)
+
+    def example(
+        self,
+        batch: int = 2,
+        points: int = 5,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> dict[str, Tensor]:
+        """Standard normal inputs, for tests and for a first look.
+
+        Args:
+            batch: number of clouds.
+            points: places in each cloud.
+            generator: where the numbers come from; seed 0 if not given.
+            dtype: of the numbers; torch's default if not given.
+            device: of the tensors.
+            lengths: valid points of each cloud; adds the `mask`, and what is behind it is zero.
+        """
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        shapes = {"positions": (batch, points, 3)}
+        if self.rep_in.dim:
+            shapes["features"] = (batch, points, self.rep_in.dim)
+        if self.edge_features:
+            shapes["edge_features"] = (batch, points, points, self.edge_features)
+        # drawn on the generator's own device, so that a seed means the same inputs wherever they go
+        drawn = {k: torch.randn(s, generator=generator, dtype=dtype, device=generator.device).to(device) for k, s in shapes.items()}
+        return drawn if lengths is None else _padded(drawn, lengths)
+
+
+def _joined(actions: Iterable[Action]) -> Actions:
+    """A tuple of actions, or the action itself where there is one."""
+    entries = tuple(actions)
+    return entries if len(entries) > 1 else entries[0]
+
+
+def _padded(inputs: dict[str, Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
+    """The inputs with a mask, and zeros behind it."""
+    batch, points = inputs["positions"].shape[:2]
+    if len(lengths) != batch or not all(0 <= length <= points for length in lengths):
+        raise SignatureError(f"lengths is {tuple(lengths)}: give {batch} numbers from 0 to {points}")
+    device = inputs["positions"].device
+    mask = torch.arange(points, device=device) < torch.tensor(lengths, device=device).unsqueeze(1)
+    pair = mask.unsqueeze(1) & mask.unsqueeze(2)
+    return {k: x * (pair if k == "edge_features" else mask).unsqueeze(-1) for k, x in inputs.items()} | {"mask": mask}
+
+
+def serving(signature: object, registry: Registry) -> tuple[str, ...]:
+    """Names of the registered models whose configuration lists the signature's class in `families`."""
+    return tuple(name for name in registry if type(signature) in getattr(registry.load(name), "families", ()))
+
+
+def cannot_serve(model: str, signature: object, missing: str, registry: Registry) -> SignatureError:
+    """Build the error for a model that cannot serve a signature.
+
+    Args:
+        model: name of the model that refuses.
+        signature: what it was asked to serve.
+        missing: what stands in the way, as a clause: "it needs the size of the largest cloud: give points=".
+        registry: all models; those of the same family are named as the way out.
+    """
+    others = [name for name in serving(signature, registry) if name != model]
+    hint = f"models of this family: {', '.join(others)}" if others else "no other registered model serves this family"
+    return SignatureError(f"{model} cannot serve {signature}: {missing}; {hint}")
+
+
+def check_family(model: str, config: Any, signature: object, registry: Registry) -> None:
+    """Refuse a signature of a family that the model's configuration does not list.
+
+    Raises:
+        SignatureError: names the family and the models that serve it.
+    """
+    if type(signature) not in config.families:
+        missing = f"it serves {', '.join(family.__name__ for family in config.families)}, not {type(signature).__name__}"
+        raise cannot_serve(model, signature, missing, registry)
