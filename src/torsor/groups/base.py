@@ -8,10 +8,14 @@ rotation for each of the b clouds, and an element `[3, 3]` turns everything.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from torsor.errors import GroupError, ShapeError
+from torsor.groups.numerics import safe_norm
 
 Element = Any
 """A tensor, or for a product a tuple of the factors' elements."""
@@ -72,9 +76,9 @@ class Group(ABC):
         """A faithful matrix representation `[*batch, N, N]`."""
 
     def distance(self, a: Element, b: Element) -> Tensor:
-        """A left-invariant distance `[*batch]`, zero exactly where a = b. The default is the Frobenius norm of matrix(a^-1 b) - I."""
+        """A left-invariant distance `[*batch]`, zero exactly where a = b: the Frobenius norm of matrix(a^-1 b) - I."""
         m = self.matrix(self.compose(self.inverse(a), b))
-        return torch.linalg.matrix_norm(m - torch.eye(m.shape[-1], dtype=m.dtype, device=m.device))
+        return safe_norm((m - torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)).flatten(-2))
 
     @abstractmethod
     def algebra(self, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -137,6 +141,31 @@ class LieGroup(Group):
         """The basis of the Lie algebra that `exp` and `log` use, `[dim, N, N]`."""
         return self.algebra(dtype)
 
+    def _check_coordinates(self, v: Tensor) -> None:
+        if v.ndim == 0 or v.shape[-1] != self.dim:
+            raise ShapeError(f"coordinates are {list(v.shape)} but {self} has dimension {self.dim}: give [..., {self.dim}]")
+
+
+class MatrixGroup(LieGroup):
+    """A Lie group whose elements are matrices `[..., size, size]`."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The N of its N x N matrices."""
+
+    def identity(self, *batch: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
+        """The identity matrix, `[*batch, size, size]`."""
+        return torch.eye(self.size, dtype=dtype, device=device).repeat(*batch, 1, 1)
+
+    def compose(self, a: Tensor, b: Tensor) -> Tensor:
+        """The matrix product ab."""
+        return a @ b
+
+    def matrix(self, a: Tensor) -> Tensor:
+        """The element itself."""
+        return a
+
 
 class FiniteGroup(Group):
     """A group whose elements can be listed."""
@@ -169,22 +198,61 @@ class ActsOnSpace(ABC):
 
     def act(self, a: Element, points: Tensor) -> Tensor:
         """Move points: `a` is `[*batch, *element]`, `points` is `[*batch, ..., n]`."""
+        self._check_points(points)
         matrix, shift = self.linear(a, points.dtype), self.shift(a, points.dtype)
-        extra = points.ndim - 1 - (matrix.ndim - 2)
-        matrix = matrix.reshape(*matrix.shape[:-2], *(1,) * extra, *matrix.shape[-2:])
-        shift = shift.reshape(*shift.shape[:-1], *(1,) * extra, shift.shape[-1])
-        return (matrix @ points.unsqueeze(-1)).squeeze(-1) + shift
+        batch = matrix.ndim - 2
+        if points.ndim <= batch:
+            raise ShapeError(
+                f"points are {list(points.shape)} but the element has {batch} batch axes: give [*batch, ..., {self.space_dim}]"
+            )
+        inner = points.shape[batch:]
+        rows = points.reshape(*points.shape[:batch], prod(inner[:-1]), self.space_dim)
+        moved = rows @ matrix.mT + shift.unsqueeze(-2)
+        return moved.reshape(*moved.shape[:-2], *inner)
 
-    def lift(self, points: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Lifted:
+    def lift(self, points: Tensor, samples: int = 1, generator: torch.Generator | None = None) -> Lifted:  # noqa: ARG002
         """Lift points `[..., n, d]` to elements: section times stabiliser samples, drawn from the generator.
 
         Raises:
             GroupError: the group has no lift on this space.
         """
-        from torsor.errors import GroupError
-
-        raise GroupError(f"{self} has no lift: use T(n), SO(n), SE(n) or C(n)")
+        raise GroupError(f"{self} has no lift: use T(n), SO(n), O(n), SE(n), E(n), C(n) or D(n)")
 
     def orbit(self, points: Tensor) -> Tensor:
         """Invariants `[..., n, q]` that name the orbit of each point, q = 0 for a transitive action."""
         return points.new_zeros(*points.shape[:-1], 0)
+
+    def _check_points(self, points: Tensor) -> None:
+        if points.ndim == 0 or points.shape[-1] != self.space_dim:
+            n = self.space_dim
+            raise ShapeError(f"points are {list(points.shape)} but {self} acts on points in R^{n}: give [..., {n}]")
+
+
+class Sized(Group):
+    """One of a family of groups, one for each n.
+
+    Args:
+        n: a whole number from 1 on.
+
+    Raises:
+        GroupError: n is none.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = check_size(type(self).__name__, n)
+
+    @property
+    def name(self) -> str:
+        """The name of the family and n."""
+        return f"{type(self).__name__}({self.n})"
+
+
+def check_size(family: str, n: object) -> int:
+    """The n of a family of groups, a whole number from 1 on.
+
+    Raises:
+        GroupError: it is none.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise GroupError(f"{family}(n) needs a whole number n >= 1, not {n!r}")
+    return n
