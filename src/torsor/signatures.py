@@ -107,7 +107,7 @@ class PointClouds:
             lengths: valid points of each cloud; adds the `mask`, and what is behind it is zero.
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
-        shapes = {"positions": (batch, points, 3)}
+        shapes: dict[str, tuple[int, ...]] = {"positions": (batch, points, 3)}
         if self.rep_in.dim:
             shapes["features"] = (batch, points, self.rep_in.dim)
         if self.edge_features:

@@ -1,0 +1,9 @@
+"""Measure how equivariant a module is, on the contract that it carries or on one that is given.
+
+Nothing is believed: a contract is a claim, `equivariance_error` measures it, `assert_equivariant` holds a module to it.
+"""
+
+from torsor.check.measure import assert_equivariant, equivariance_error
+from torsor.check.report import EquivarianceReport, MeanRow, Row
+
+__all__ = ["EquivarianceReport", "MeanRow", "Row", "assert_equivariant", "equivariance_error"]
