@@ -57,14 +57,14 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArra
     if not path.is_file():
         raise DataError(f"no file {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is a single array: give an .npz archive with named arrays")
-            wanted = list(archive.files) if names is None else list(names)
-            for name in wanted:
+            for name in names or ():
                 if name not in archive.files:
-                    raise DataError(f"{path} has no array {name!r}: it has {', '.join(sorted(archive.files))}")
-            return {name: archive[name] for name in wanted}
+                    raise DataError(f"{path} has no array {name!r}: it has {', '.join(sorted(archive.files)) or 'none'}")
+            return {name: archive[name] for name in (archive.files if names is None else names)}
     except DataError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as fault:
@@ -72,11 +72,13 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArra
 
 
 def require_finite(name: str, array: NDArray[Any], where: str) -> None:
-    """Refuse numbers that are not finite, with their count and the first place.
+    """Refuse what is no number and numbers that are not finite, with their count and the first place.
 
     Raises:
         DataError: there is one.
     """
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{name!r} of {where} holds {array.dtype.name}, not numbers")
     bad = ~np.isfinite(array)
     if bad.any():
         first = [int(index) for index in np.argwhere(bad)[0]]

@@ -25,6 +25,7 @@ from torsor.errors import DataError
 
 TIME_STEP = 1e-3
 STEPS_PER_FRAME = 100
+FRAME_TIME = STEPS_PER_FRAME * TIME_STEP
 MAX_FORCE = 100.0
 """Forces of charged bodies are clipped to 0.1 / TIME_STEP."""
 
