@@ -1,20 +1,27 @@
 """What every action and representation can do: the interfaces of this room.
 
-An action maps `(group, g, x) -> x'`. A representation is a linear action on the last axis of x, with a dimension and matrices. Some know their
-dimension by themselves (`Irreps`), others only once they know their group (`Vectors()`, which is R^2 for SE(2) and R^3 for SE(3)): bind them
-with `rep.on(group)`.
+An action maps `(group, g, x) -> x'`. A representation is a linear action on the last axis of x, with a dimension and matrices.
+Some know their dimension by themselves (`Irreps`), others only once they know their group (`Vectors()`, which is R^2 for SE(2) and
+R^3 for SE(3)): bind them with `rep.on(group)`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import Self
+from typing import TypeVar
 
 from torch import Tensor
 
 from torsor.errors import RepresentationError
 from torsor.groups.base import Element, Group
+
+Rep = TypeVar("Rep", bound="Representation")
+
+
+def spread(matrices: Tensor, axes: int) -> Tensor:
+    """Matrices `[*batch, m, n]` with axes of length one after their batch axes, so that they broadcast over `axes` leading axes of data."""
+    return matrices.reshape(*matrices.shape[:-2], *(1,) * (axes - matrices.ndim + 2), *matrices.shape[-2:])
 
 
 class Action(ABC):
@@ -38,7 +45,7 @@ class Representation(Action):
 
     group: Group | None = None
 
-    def on(self, group: Group) -> Self:
+    def on(self: Rep, group: Group) -> Rep:
         """This representation, bound to a group."""
         bound = copy(self)
         bound.group = group
@@ -60,9 +67,7 @@ class Representation(Action):
 
     def apply(self, group: Group, g: Element, x: Tensor) -> Tensor:
         """Multiply the last axis of x by the matrix of g."""
-        matrix = self.on(group).matrix(g).to(x.dtype)
-        extra = x.ndim - 1 - (matrix.ndim - 2)
-        matrix = matrix.reshape(*matrix.shape[:-2], *(1,) * extra, *matrix.shape[-2:])
+        matrix = spread(self.on(group).matrix(g).to(x.dtype), x.ndim - 1)
         return (matrix @ x.unsqueeze(-1)).squeeze(-1)
 
     def __add__(self, other: Representation) -> Representation:
