@@ -114,7 +114,7 @@ class SL2(Linear):
         s = scale * normal((*batch, 1), generator, device)
         return deliver(self._between_rotations(torch.cat((s, -s), dim=-1), generator), dtype, device)
 
-    def exp(self, v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2 2"]:
+    def exp(self, v: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch 2 2"]:
         """cosh(d) I + sinh(d)/d X, where d^2 = h^2 + e f may be negative."""
         self._check_coordinates(v)
         h, e, f = v.unbind(-1)

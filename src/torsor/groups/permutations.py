@@ -59,7 +59,8 @@ class S(FiniteGroup):
 
     def compose(self, a: Int64[Tensor, "*a n"], b: Int64[Tensor, "*b n"]) -> Int64[Tensor, "*c n"]:
         """(ab)[i] = a[b[i]]."""
-        return torch.take_along_dim(a, b, -1)
+        places, items = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
+        return torch.gather(places, -1, items)
 
     def inverse(self, a: Int64[Tensor, "*batch n"]) -> Int64[Tensor, "*batch n"]:
         """The places exchanged with the items."""

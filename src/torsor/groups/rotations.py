@@ -101,10 +101,8 @@ class Orthogonal(Sized, MatrixGroup, ActsOnSpace):
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic and, from n = 2 on, half turns in random planes and quarter turns in coordinate planes."""
-        kinds = {
-            "identity": self.identity(samples, dtype=dtype, device=device),
-            "generic": self.sample(samples, generator=generator, dtype=dtype, device=device),
-        }
+        generic = self.sample(samples, generator=generator, dtype=dtype, device=device)
+        kinds = {"identity": self.identity(samples, dtype=generic.dtype, device=generic.device), "generic": generic}
         if self.n > 1:
             kinds["half turn"] = deliver(half_turns((samples,), self.n, generator, device), dtype, device)
             kinds["quarter turn"] = deliver(quarter_turns((samples,), self.n, generator, device), dtype, device)
@@ -228,5 +226,5 @@ class O(Orthogonal):  # noqa: E742 (the group's name)
         normals = unit(normal((samples, self.n), generator, device))
         eye = torch.eye(self.n, dtype=torch.float64, device=normals.device)
         kinds["reflection"] = deliver(eye - 2 * normals.unsqueeze(-1) * normals.unsqueeze(-2), dtype, device)
-        kinds["inversion"] = -self.identity(samples, dtype=dtype, device=device)
+        kinds["inversion"] = -kinds["identity"]
         return kinds

@@ -74,7 +74,7 @@ class T(Sized, LieGroup, ActsOnSpace):
         """The Euclidean distance."""
         return safe_norm(b - a)
 
-    def algebra(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "dim n+1 n+1"]:
+    def algebra(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "dim m m"]:
         """Unit translations along the axes."""
         basis = torch.zeros(self.n, self.n + 1, self.n + 1, dtype=dtype)
         basis[:, : self.n, self.n] = torch.eye(self.n, dtype=dtype)
@@ -113,8 +113,6 @@ class T(Sized, LieGroup, ActsOnSpace):
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic, and translations a hundred times as far."""
-        return {
-            "identity": self.identity(samples, dtype=dtype, device=device),
-            "generic": self.sample(samples, generator=generator, dtype=dtype, device=device),
-            "far translation": self.sample(samples, generator=generator, dtype=dtype, device=device, scale=FAR),
-        }
+        generic = self.sample(samples, generator=generator, dtype=dtype, device=device)
+        far = self.sample(samples, generator=generator, dtype=dtype, device=device, scale=FAR)
+        return {"identity": torch.zeros_like(generic), "generic": generic, "far translation": far}
