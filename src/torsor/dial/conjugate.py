@@ -1,7 +1,7 @@
 """The wrong group: a model as strictly equivariant as before, but under A G A^-1 instead of G.
 
-A control for claims about symmetry. The conjugated group is isomorphic to the right one, its orbits are as large, and the network is the same;
-only the symmetry is false for the data. If such a model does as well as the right one, the gain came from something else than the symmetry.
+A control for claims about symmetry. The conjugated group is isomorphic to the right one, its orbits are as large, and the network is the
+same; only the symmetry is false for the data. If such a model does as well as the right one, the gain came from something else.
 """
 
 from __future__ import annotations

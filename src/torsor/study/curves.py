@@ -37,9 +37,9 @@ def data_multiplier(sizes: Float[ndarray, "k"], top: Float[ndarray, "k"], bottom
     """m_D = n_top / n_bottom: how many times more data arm `top` needs for the loss that the worse of the two reaches with all of it.
 
     Returns:
-        The ratio; inf or -inf (written 0 < m) where an arm is at that loss with the smallest training set already, nan for nan curves.
+        The ratio; inf or -inf (written 0 < m) where an arm is at that loss with the smallest training set already, nan for a single size or nan curves.
     """
-    if np.isnan(top).any() or np.isnan(bottom).any():
+    if len(sizes) < 2 or np.isnan(top).any() or np.isnan(bottom).any():
         return math.nan
     level = max(top[-1], bottom[-1])
     needs = [crossing(sizes, curve, level) for curve in (top, bottom)]

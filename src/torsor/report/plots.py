@@ -1,0 +1,188 @@
+"""The figures of a report as SVG that takes its colours from the page, and so reads on light and on dark.
+
+Figures are made without pyplot: no global state, no window, no backend to choose.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from torsor.errors import missing_dependency
+from torsor.study.findings import ArmFindings, Findings
+from torsor.study.statistics import Interval
+
+COLOURS = {"strict": "#2f7ed8", "augmented": "#d9822b", "augmented+tta": "#b35bc9", "plain": "#2a9d6f", "wrong-group": "#8a8f98"}
+MARKERS = {"strict": "o", "augmented": "s", "augmented+tta": "D", "plain": "^", "wrong-group": "x"}
+INK, LINE = "#010203", "#040506"
+"""Stand-ins in the drawing, replaced by the page's own colours of text and rules."""
+
+
+def figure(draw: Callable[[Any], None], label: str, width: float = 6.4, height: float = 4.0) -> str:
+    """Draw on a matplotlib figure and give it as an `<svg>` element, the same bytes for the same data.
+
+    Args:
+        draw: draws on the figure.
+        label: what it shows, for those who cannot see it.
+        width: in inches.
+        height: in inches.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing_dependency("matplotlib", "train", "the figures of a report") from error
+    style = {
+        "svg.hashsalt": label,
+        "svg.fonttype": "path",
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK),
+        "grid.color": LINE,
+    }
+    with rc_context(style):
+        canvas = Figure(figsize=(width, height), layout="constrained")
+        draw(canvas)
+        out = io.StringIO()
+        canvas.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor").replace(LINE, "var(--rule)")
+    # inline in a page, links are to fragments of it and need no namespace of their own
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label, quote=True)}"', 1)
+
+
+def learning_curves(findings: Findings) -> str:
+    """Test loss against training-set size: runs as dots, means with intervals, power laws, baselines."""
+    sizes = findings.config.sizes
+
+    def draw(canvas: Any) -> None:
+        axes = _size_axes(canvas, sizes, f"{findings.task['headline']} on the test set", log=True)
+        for arm in findings.arms:
+            _band(axes, sizes, arm.loss, arm.name)
+            x, y = zip(*((size, run) for size, runs in zip(sizes, arm.runs, strict=True) for run in runs), strict=True)
+            axes.plot(x, y, MARKERS[arm.name], color=COLOURS[arm.name], markersize=3, alpha=0.6)
+        for name, value in findings.task["baselines"].items():
+            axes.axhline(value, color=INK, linewidth=0.8, linestyle=":")
+            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+        axes.legend()
+
+    return figure(draw, "Test loss against training-set size, one curve an arm")
+
+
+def ratios(findings: Findings) -> str:
+    """Loss of every arm over that of the strict one, against training-set size."""
+    sizes, margin = findings.config.sizes, findings.config.margin
+
+    def draw(canvas: Any) -> None:
+        axes = _size_axes(canvas, sizes, "test loss / that of strict", log=True)
+        axes.axhspan(1 - margin, 1 + margin, color=INK, alpha=0.12, linewidth=0)
+        axes.axhline(1, color=INK, linewidth=0.8)
+        for arm in findings.arms:
+            if arm.name != "strict":
+                _band(axes, sizes, arm.ratio, arm.name)
+        _plain_ticks(axes)
+        axes.legend()
+
+    return figure(draw, "Loss ratio of each arm to the strict arm, with 95% intervals and the band of equivalence")
+
+
+def shares(findings: Findings) -> str:
+    """Equivariance share of every arm against training-set size."""
+    sizes = findings.config.sizes
+
+    def draw(canvas: Any) -> None:
+        axes = _size_axes(canvas, sizes, "equivariance share of the test loss, %", log=False)
+        for arm in findings.arms:
+            _band(axes, sizes, tuple(Interval(100 * s.estimate, 100 * s.low, 100 * s.high) for s in arm.share), arm.name)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.legend()
+
+    return figure(draw, "Share of the test loss that averaging over the group would remove, one curve an arm")
+
+
+def costs(findings: Findings) -> str:
+    """Training time, training operations and operations of a test sample, by arm."""
+    arms = findings.arms[::-1]
+    meters: tuple[tuple[str, Callable[[ArmFindings], float]], ...] = (
+        ("training, seconds", lambda arm: arm.seconds),
+        ("training, FLOP", lambda arm: arm.flops),
+        ("one test sample, FLOP", lambda arm: arm.test_flops),
+    )
+
+    def draw(canvas: Any) -> None:
+        for axes, (title, meter) in zip(canvas.subplots(1, 3, sharey=True), meters, strict=True):
+            values = [meter(arm) for arm in arms]
+            axes.barh([arm.name for arm in arms], values, color=[COLOURS[arm.name] for arm in arms], height=0.6)
+            axes.set_xlabel(title)
+            axes.tick_params(axis="y", length=0)
+
+    return figure(draw, "Cost of each arm: training time, training operations, operations of one test sample", 8.4, 2.4)
+
+
+def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str) -> str:
+    """Lines over training steps.
+
+    Args:
+        series: name -> steps and values.
+        ylabel: what the values are.
+    """
+    palette = list(COLOURS.values())
+
+    def draw(canvas: Any) -> None:
+        axes = canvas.subplots()
+        for i, (name, (steps, values)) in enumerate(series.items()):
+            axes.plot(steps, values, color=palette[i % len(palette)], label=name, linewidth=1.2)
+        if all(value > 0 for _, values in series.values() for value in values):
+            axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel(ylabel)
+        axes.grid(alpha=0.6)
+        axes.legend()
+
+    return figure(draw, f"{ylabel} over training steps")
+
+
+def _size_axes(canvas: Any, sizes: Iterable[int], ylabel: str, log: bool) -> Any:
+    """Axes over training-set size, with a tick for each size that was run."""
+    axes = canvas.subplots()
+    axes.set_xscale("log")
+    axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    if log:
+        axes.set_yscale("log")
+    axes.set_xlabel("training samples")
+    axes.set_ylabel(ylabel)
+    axes.grid(axis="y", alpha=0.6)
+    return axes
+
+
+def _plain_ticks(axes: Any) -> None:
+    """Ticks of a log axis that spans less than two decades, written as plain numbers."""
+    low, high = axes.get_ylim()
+    wanted = [x for x in (0.1, 0.2, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100) if low <= x <= high]
+    if wanted:
+        axes.set_yticks(wanted, [f"{x:g}" for x in wanted])
+        axes.minorticks_off()
+
+
+def _band(axes: Any, sizes: Sequence[int], values: Sequence[Interval], arm: str) -> None:
+    """A line through the estimates with its interval; sizes without an estimate are left out."""
+    known = [(size, value) for size, value in zip(sizes, values, strict=True) if not math.isnan(value.estimate)]
+    if not known:
+        return
+    x = [size for size, _ in known]
+    y = np.array([[value.estimate, value.low, value.high] for _, value in known])
+    low, high = (np.where(np.isnan(end), y[:, 0], end) for end in (y[:, 1], y[:, 2]))
+    axes.fill_between(x, low, high, color=COLOURS[arm], alpha=0.18, linewidth=0)
+    # the share's interval is one over seeds and need not hold rounding's sign
+    ends = np.maximum((y[:, 0] - low, high - y[:, 0]), 0.0)
+    axes.errorbar(x, y[:, 0], ends, color=COLOURS[arm], marker=MARKERS[arm], markersize=5, capsize=3, label=arm)

@@ -1,0 +1,89 @@
+"""The page of a study: the verdict first, then what it rests on, then what could mislead, then how to run it larger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torsor.io import atomic_write_text
+from torsor.report import plots, words
+from torsor.report.page import Html, Piece, code, figure, heading, items, page, paragraph, side_by_side, verdict
+from torsor.study.analysis import analyse
+from torsor.study.findings import Findings
+
+TITLE = "Does symmetry matter here?"
+
+
+def write_study_report(directory: str | Path) -> Path:
+    """Write `report.html` into the directory of a study, finished or not, and give its path.
+
+    Raises:
+        CheckpointError: the directory holds no study.
+    """
+    path = Path(directory) / "report.html"
+    findings = analyse(directory)
+    atomic_write_text(path, page(TITLE, paragraph(subtitle(findings), "sub"), *study_pieces(findings)))
+    return path
+
+
+def subtitle(findings: Findings) -> str:
+    """What was compared, in one line."""
+    task, config = findings.task, findings.config
+    unit = f" ({task['unit']})" if task["unit"] else ""
+    return (
+        f"Task {task['name']}, group {task['group']}, metric {task['headline']}{unit}, lower is better. "
+        f"{len(findings.arms)} arms, {len(config.sizes)} training-set sizes, {len(config.seeds)} seeds, {config.train.steps:,} steps each."
+    )
+
+
+def study_pieces(findings: Findings) -> tuple[Piece, ...]:
+    """The page of a study without its title."""
+    best = findings.recommended
+    advice = f"Recommended: {best}. {findings.recommendation[:1].upper()}{findings.recommendation[1:]}." if best else ""
+    return (
+        verdict(findings.verdict, words.headline(findings)),
+        *((advice,) if advice else ()),
+        f"More data instead: {words.more_data(findings)}. Trend: {words.trend(findings)}.",
+        heading("Test loss"),
+        Html(words.losses(findings).html()),
+        side_by_side(
+            figure(
+                plots.learning_curves(findings),
+                "Dots are runs, lines are means over seeds with their 95% interval, dotted lines need no network.",
+            ),
+            figure(plots.ratios(findings), "Above 1 the arm is worse than strict. The band is where losses count as equal."),
+        ),
+        heading("What the lack of symmetry costs"),
+        "The equivariance share is the part of an arm's test loss that averaging its answers over the group would remove. "
+        "It is measured on the trained networks; a network with the symmetry built in has none.",
+        side_by_side(
+            figure(plots.shares(findings), "Line: mean over seeds; bar: smallest and largest seed."),
+            Html(_shares(findings)),
+        ),
+        heading("What it costs to run"),
+        "Three things are not equal between the arms and are shown for what they are: operations at test time, tuning, and how often a "
+        "sample was seen. Steps and the order of samples are equal.",
+        figure(plots.costs(findings), "Training of one run at one size, and the operations of one test sample."),
+        Html(words.cost(findings).html()),
+        heading("Every field of the verdict"),
+        Html(words.fields(findings).html().replace("<table>", '<table class="words">')),
+        heading("Read with care"),
+        items((*findings.cautions, *(f"failed: {line}" for line in findings.failed))),
+        heading("The arms"),
+        items(tuple(f"{arm.name}: {arm.summary} ({arm.model})" for arm in findings.arms)),
+        heading("Run it again, or larger"),
+        "Save this as my_study.toml, raise sizes, seeds or train.steps, and run it in the same directory: finished runs are kept, and "
+        "only what is new is run.",
+        code(words.as_toml(findings) + "\n# torsor study my_study.toml"),
+    )
+
+
+def _shares(findings: Findings) -> str:
+    """Equivariance share by arm and size, with the power laws of the losses."""
+    columns = ("arm", *(f"{size:,}" for size in findings.config.sizes), "power law of the loss")
+    rows = tuple(
+        (arm.name, *(words.percent(share.estimate) for share in arm.share), str(arm.law) if arm.law else words.NOT_SUPPORTED)
+        for arm in findings.arms
+    )
+    return words.Table(
+        columns, rows, "n is the training-set size; a constant term is kept only where the corrected Akaike criterion prefers it."
+    ).html()

@@ -1,0 +1,256 @@
+"""From the ledger of a study to its findings: losses, ratios, multipliers, trend, shares, verdict and recommendation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from torsor.config import from_mapping
+from torsor.errors import CheckpointError, DataError
+from torsor.io import read_json
+from torsor.study.config import StudyConfig
+from torsor.study.curves import data_multiplier, slope, trend
+from torsor.study.findings import ArmFindings, Findings
+from torsor.study.fits import fit
+from torsor.study.plan import chosen_rates, grid_specs, tuning_specs
+from torsor.study.runs import RunRecord
+from torsor.study.statistics import Draws, Interval, Verdict, decide, draw, exponentiated, extra_seeds, holm, interval, log_ratio, p_value
+
+CONTROL = "wrong-group"
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The ledger as arrays: `errors[arm]` is `[k, s, t]`, nan where there is no result."""
+
+    config: StudyConfig
+    records: Mapping[tuple[str, int, int], RunRecord]
+    errors: Mapping[str, ndarray]
+
+    def draws(self, *arms: str) -> Draws:
+        return draw(np.stack([self.errors[arm] for arm in arms]), self.config.bootstrap)
+
+    def of(self, arm: str) -> list[RunRecord]:
+        """Finished runs with results for the arm, by size and seed."""
+        return [record for record in self.records.values() if record.tested and arm in record.tested]
+
+
+def analyse(directory: str | Path) -> Findings:
+    """The findings of a study, finished or not, from its ledger.
+
+    Raises:
+        CheckpointError: the directory holds no study, or its ledger is damaged.
+        DataError: runs that must have seen the same data have not.
+    """
+    root = Path(directory)
+    if not (root / "study.json").is_file():
+        raise CheckpointError(f"{root} holds no study: give a directory with a study.json")
+    study = read_json(root / "study.json")
+    config = from_mapping(StudyConfig, study["config"], str(root / "study.json"))
+    trials = _read(root, [spec.key for spec in tuning_specs(config)])
+    rates = chosen_rates(config, trials)
+    specs = grid_specs(config, rates)
+    records = {(record.arm, record.size, record.seed): record for record in _read(root, [spec.key for spec in specs]).values()}
+    _require_same_data(list(records.values()))
+    grid = _Grid(config, records, {arm.name: _errors(config, records, arm.name, study["task"]["test_samples"]) for arm in config.compared})
+    every = {record.key: record for record in (*trials.values(), *records.values())}
+    failed = tuple(
+        f"{r.arm}, {r.size} samples, seed {r.seed}, learning rate {r.learning_rate:g}: {r.failed}" for r in every.values() if r.failed
+    )
+    return _findings(grid, study, rates, failed, len(specs) - len(records))
+
+
+def _findings(grid: _Grid, study: Mapping[str, Any], rates: Mapping[str, float], failed: tuple[str, ...], missing: int) -> Findings:
+    """Put the parts together."""
+    config, task = grid.config, study["task"]
+    pair = grid.draws("plain", "strict")
+    logs, drawn = log_ratio(pair, 0, 1)
+    arms = _arms(grid, rates)
+    change, drawn_change = _change(config, pair)
+    verdict, reason = _verdict(config, pair, drawn, arms, task)
+    recommended, recommendation = _recommend(grid, arms)
+    return Findings(
+        config=config,
+        task=dict(task),
+        provenance=dict(study["provenance"]),
+        arms=arms,
+        verdict=verdict,
+        reason=reason,
+        ratio=exponentiated(interval(logs, drawn)),
+        multiplier=_multiplier(config, pair),
+        change=change,
+        trend=trend(drawn_change, len(config.sizes), config.margin) if pair.freedom else "UNRESOLVED",
+        extra_seeds=extra_seeds(pair, 0, 1, margin=config.margin) if verdict == "INCONCLUSIVE" else None,
+        recommended=recommended,
+        recommendation=recommendation,
+        cautions=_cautions(arms, config, task, missing),
+        finished=sum(not record.failed for record in grid.records.values()),
+        missing=missing,
+        failed=failed,
+    )
+
+
+def _arms(grid: _Grid, rates: Mapping[str, float]) -> tuple[ArmFindings, ...]:
+    """The findings of every arm."""
+    config = grid.config
+    raw: dict[str, float] = {}
+    ratios: dict[str, tuple[Interval, ...]] = {}
+    for arm in config.compared:
+        if arm.name == "strict":
+            ratios[arm.name] = tuple(Interval(1.0, 1.0, 1.0) for _ in config.sizes)
+            continue
+        draws = grid.draws(arm.name, "strict")
+        ratios[arm.name] = tuple(exponentiated(interval(*log_ratio(draws, 0, 1, k))) for k in range(len(config.sizes)))
+        raw[arm.name] = p_value(log_ratio(draws, 0, 1)[1]) if draws.freedom else math.nan
+    adjusted = {"strict": math.nan, **holm(raw)}
+    return tuple(_arm(grid, arm.name, ratios[arm.name], adjusted[arm.name], rates) for arm in config.compared)
+
+
+def _arm(grid: _Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: Mapping[str, float]) -> ArmFindings:
+    config = grid.config
+    arm = next(each for each in config.compared if each.name == name)
+    draws = grid.draws(name)
+    records = grid.of(name)
+    tested = [record.tested[name] for record in records if record.tested]
+    means = grid.errors[name].mean(-1)
+    points = [(record.size, float(np.mean(result.errors))) for record, result in zip(records, tested, strict=True)]
+    positive = [(size, loss) for size, loss in points if loss > 0]
+    return ArmFindings(
+        name=name,
+        summary=arm.summary,
+        model=str((config.strict if arm.model == "strict" else config.plain).get("name")),
+        loss=tuple(exponentiated(interval(float(draws.estimate[0, k]), draws.samples[:, 0, k])) for k in range(len(config.sizes))),
+        runs=tuple(tuple(row) for row in means.tolist()),
+        ratio=ratio,
+        p_value=p,
+        share=tuple(_share(records, name, size) for size in config.sizes),
+        law=fit(*map(np.array, zip(*positive, strict=True))) if positive else None,
+        learning_rate=rates[arm.averages or name],
+        parameters=max((record.parameters for record in records), default=0),
+        flops=max((record.flops for record in records), default=math.nan),
+        seconds=float(np.median([record.seconds for record in records])) if records else math.nan,
+        test_flops=max((result.flops for result in tested), default=math.nan),
+        epochs=tuple(config.train.steps * config.train.batch_size / size for size in config.sizes),
+    )
+
+
+def _share(records: list[RunRecord], arm: str, size: int) -> Interval:
+    """Equivariance share over the seeds of a size."""
+    values = [record.tested[arm].share for record in records if record.tested and record.size == size]
+    return Interval(float(np.mean(values)), min(values), max(values)) if values else Interval(math.nan, math.nan, math.nan)
+
+
+def _change(config: StudyConfig, pair: Draws) -> tuple[Interval, Interval]:
+    """Change of plain / strict for ten times the data, as a factor and as a log."""
+    if len(config.sizes) < 2:
+        return (Interval(math.nan, math.nan, math.nan),) * 2
+    curve, draws = pair.estimate[0] - pair.estimate[1], pair.samples[:, 0] - pair.samples[:, 1]
+    log = interval(float(slope(np.array(config.sizes), curve)), slope(np.array(config.sizes), draws))
+    return exponentiated(log), log
+
+
+def _multiplier(config: StudyConfig, pair: Draws) -> Interval:
+    """Data multiplier of plain over strict."""
+    sizes = np.array(config.sizes, dtype=np.float64)
+    drawn = np.array([data_multiplier(sizes, sample[0], sample[1]) for sample in pair.samples])
+    return interval(data_multiplier(sizes, pair.estimate[0], pair.estimate[1]), drawn)
+
+
+def _verdict(
+    config: StudyConfig, pair: Draws, drawn: ndarray, arms: tuple[ArmFindings, ...], task: Mapping[str, Any]
+) -> tuple[Verdict, str]:
+    """The verdict at the largest size, and why."""
+    if pair.complete[-1] == 0:
+        return "INCONCLUSIVE", "strict and plain have no finished run in common at the largest training-set size"
+    baselines = task["baselines"]
+    losses = [arm.loss[-1].estimate for arm in arms if arm.name != CONTROL]
+    if baselines and min(losses) >= min(baselines.values()):
+        best = min(baselines, key=baselines.__getitem__)
+        return "INCONCLUSIVE", f"no arm is better than the baseline '{best}', which needs no network: train longer or with more data first"
+    if pair.freedom == 0:
+        return "INCONCLUSIVE", "with one run of each kind the noise of a run is not known: give two or more seeds"
+    verdict = decide(drawn, config.margin)
+    margin = f"{100 * config.margin:g}%"
+    reasons = {
+        "MATTERS": f"the whole 95% interval of plain / strict lies above 1 + {margin}",
+        "HURTS": f"the whole 95% interval of plain / strict lies below 1 - {margin}",
+        "EQUIVALENT": f"two one-sided tests at 5% put plain / strict within {margin} of 1",
+        "INCONCLUSIVE": f"the interval of plain / strict neither clears 1 by {margin} nor stays within it",
+    }
+    return verdict, reasons[verdict]
+
+
+def _recommend(grid: _Grid, arms: tuple[ArmFindings, ...]) -> tuple[str, str]:
+    """The arm of lowest loss if it beats every other, else the cheapest of those that it does not beat."""
+    ranked = sorted(
+        (arm for arm in arms if arm.name != CONTROL and not math.isnan(arm.loss[-1].estimate)), key=lambda arm: arm.loss[-1].estimate
+    )
+    if not ranked:
+        return "", "no arm has a finished run at the largest size"
+    best, rest = ranked[0], ranked[1:]
+    pairs = {arm.name: grid.draws(arm.name, best.name) for arm in rest}
+    p = holm({name: p_value(log_ratio(draws, 0, 1)[1]) if draws.freedom else 1.0 for name, draws in pairs.items()})
+    tied = [arm for arm in rest if not p[arm.name] < 0.05]
+    if not tied:
+        return best.name, "its loss is the lowest, and the difference from every other arm is significant at 5% (Holm)"
+    cheapest = min([best, *tied], key=lambda arm: (arm.seconds, arm.test_flops))
+    names = ", ".join(arm.name for arm in [best, *tied])
+    return cheapest.name, f"the losses of {names} cannot be told apart at 5% (Holm); of these it trained fastest and costs least to use"
+
+
+def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[str, Any], missing: int) -> tuple[str, ...]:
+    """What could mislead a reader."""
+    found = [*map(str, task["notes"])]
+    if task["exactness"] != "exact":
+        found.append(f"the data have the symmetry {task['group']} only approximately")
+    by_name = {arm.name: arm for arm in arms}
+    share = by_name["strict"].share[-1].high
+    if share > 1e-3:
+        found.append(f"the strict arm is not equivariant under {task['group']}: averaging would remove {100 * share:.2g}% of its loss")
+    control = by_name.get(CONTROL)
+    if control is not None and not control.ratio[-1].low > 1:
+        found.append("the wrong-group control is not clearly worse than strict: do not read the gap as an effect of the symmetry")
+    worse = [f"{arm.name}" for arm in arms if task["baselines"] and arm.loss[-1].estimate >= min(task["baselines"].values())]
+    if worse:
+        found.append(f"not better than the best baseline at the largest size: {', '.join(worse)}")
+    found.append(
+        "all seeds train on the same samples: intervals cover initialisation, data order and test samples, not the choice of training set"
+    )
+    if len(config.learning_rates) < 2:
+        found.append("learning rates were not tuned: all arms use the same")
+    if missing:
+        found.append(f"unfinished: {missing} runs are still to be done")
+    return tuple(found)
+
+
+def _errors(config: StudyConfig, records: Mapping[tuple[str, int, int], RunRecord], arm: str, samples: int) -> ndarray:
+    """The test losses of an arm, `[k, s, t]`."""
+    trained = next(each.averages or each.name for each in config.compared if each.name == arm)
+    found = {
+        (size, seed): record.tested[arm].errors
+        for (name, size, seed), record in records.items()
+        if name == trained and record.tested and arm in record.tested
+    }
+    empty = (math.nan,) * samples
+    return np.array([[found.get((size, seed), empty) for seed in config.seeds] for size in config.sizes], dtype=np.float64)
+
+
+def _read(root: Path, keys: list[str]) -> dict[str, RunRecord]:
+    """The records that are there."""
+    paths = {key: root / "ledger" / f"{key}.json" for key in keys}
+    return {key: RunRecord.read(path) for key, path in paths.items() if path.is_file()}
+
+
+def _require_same_data(records: list[RunRecord]) -> None:
+    """Refuse to compare runs that were tested on different samples, or saw them in another order."""
+    if len({record.test_set for record in records}) > 1:
+        raise DataError("the runs were not tested on the same samples: the task's test split changes with its training-set size or in time")
+    for size, seed in {(record.size, record.seed) for record in records}:
+        if len({record.order for record in records if (record.size, record.seed) == (size, seed)}) > 1:
+            raise DataError(f"the runs with {size} samples and seed {seed} saw their samples in different orders: run them again")

@@ -1,0 +1,120 @@
+"""Settings of a study, and how they are read from a TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torsor.config import config_class, from_mapping, named_from_mapping, named_to_mapping, read_toml
+from torsor.errors import ConfigError, unknown_name
+from torsor.study.arms import ARMS, Arm, WrongGroupConfig
+from torsor.tasks import REGISTRY as TASKS
+from torsor.training.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to compare, on what, and how often.
+
+    All arms train for the same number of steps and see the same samples in the same order for a seed; the test set is one for all.
+
+    Args:
+        task: name and settings of the task: `{name = "nbody", variant = "egnn"}`; `train_size` comes from `sizes`.
+        strict: name and settings of the model with the symmetry built in.
+        plain: name and settings of the model without.
+        train: settings of every run; `seed` comes from `seeds`.
+        arms: which arms, of strict, augmented, augmented+tta, plain, wrong-group. strict and plain are always among them.
+        sizes: training-set sizes, the verdict is about the largest. Three or more show a trend, a factor of ten or more apart resolve it.
+        seeds: one run of every arm and size for each. With one, the noise of a run is not known and no verdict is given.
+        learning_rates: tried for every trained arm with the largest size and the first seed; the best on the validation split is used in
+            all its runs. Empty for `train.learning_rate`.
+        tta_samples: group elements in the orbit average at test time.
+        share_samples: group elements for the equivariance share, two or more.
+        bootstrap: draws of the bootstrap.
+        margin: losses closer than this share count as equal.
+        workers: runs at once, each in a process with one thread; 0 runs all in this process.
+
+    Raises:
+        ConfigError: a setting makes no sense; names it.
+    """
+
+    task: dict[str, Any]
+    strict: dict[str, Any] = field(default_factory=lambda: {"name": "se3-transformer"})
+    plain: dict[str, Any] = field(default_factory=lambda: {"name": "transformer"})
+    train: TrainConfig = field(default_factory=TrainConfig)
+    arms: tuple[str, ...] = ("strict", "augmented", "augmented+tta", "plain")
+    sizes: tuple[int, ...] = (100, 400, 1600)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    learning_rates: tuple[float, ...] = ()
+    tta_samples: int = 16
+    share_samples: int = 4
+    bootstrap: int = 2000
+    margin: float = 0.05
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("sizes", "seeds", "arms"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ConfigError(f"{name} is {list(values)}: give at least one, each once")
+        for name in self.arms:
+            if name not in ARMS:
+                raise unknown_name("arm", name, ARMS)
+        if min(self.sizes) < 1 or list(self.sizes) != sorted(self.sizes):
+            raise ConfigError(f"sizes is {list(self.sizes)}: give training-set sizes of 1 or more, smallest first")
+        for name, least in (("tta_samples", 1), ("share_samples", 2), ("bootstrap", 100), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give {least} or more")
+        if not 0 < self.margin < 1:
+            raise ConfigError(f"margin is {self.margin}: give a share between 0 and 1, 0.05 for 5%")
+        if "train_size" in self.task:
+            raise ConfigError("task has a train_size: give sizes = [...] instead")
+
+    @property
+    def compared(self) -> tuple[Arm, ...]:
+        """The arms in the order of figures; strict and plain always, augmented where its average is."""
+        wanted = {"strict", "plain", *self.arms} | {ARMS[name].averages for name in self.arms}
+        return tuple(arm for name, arm in ARMS.items() if name in wanted)
+
+    @property
+    def trained(self) -> tuple[Arm, ...]:
+        """The arms that have weights of their own."""
+        return tuple(arm for arm in self.compared if not arm.averages)
+
+    def task_settings(self, size: int) -> Any:
+        """Settings of the task with a training set of this size."""
+        return named_from_mapping(TASKS, {**self.task, "train_size": size}, "study task")
+
+    def model_settings(self, arm: Arm) -> Any:
+        """Settings of the model that an arm trains."""
+        from torsor.models import REGISTRY as MODELS
+
+        mapping = self.strict if arm.model == "strict" else self.plain
+        settings = named_from_mapping(MODELS, mapping, f"study {arm.model}")
+        return WrongGroupConfig(named_to_mapping(MODELS, settings)) if arm.wrong_group else settings
+
+    def train_settings(self, seed: int, learning_rate: float) -> TrainConfig:
+        """Settings of one run's training."""
+        return replace(self.train, seed=seed, learning_rate=learning_rate)
+
+    def validate(self) -> None:
+        """Read every setting once, so that a mistake is found before the first run.
+
+        Raises:
+            ConfigError: a setting is wrong.
+            UnknownNameError: the task or a model is not registered.
+        """
+        config_class(TASKS, str(self.task.get("name", "")))
+        self.task_settings(self.sizes[-1])
+        for arm in self.trained:
+            self.model_settings(arm)
+
+
+def read_study(path: str | Path) -> StudyConfig:
+    """The settings of a study in a TOML file; its tables and keys are the fields of `StudyConfig`.
+
+    Raises:
+        ConfigError: the file is missing or a setting is wrong; names it.
+    """
+    return from_mapping(StudyConfig, read_toml(path), str(path))

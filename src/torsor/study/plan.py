@@ -1,0 +1,60 @@
+"""Which runs a study is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torsor.config import named_to_mapping, to_mapping
+from torsor.models import REGISTRY as MODELS
+from torsor.study.arms import Arm
+from torsor.study.config import StudyConfig
+from torsor.study.runs import RunRecord, RunSpec
+from torsor.tasks import REGISTRY as TASKS
+
+
+def tuning_specs(config: StudyConfig) -> tuple[RunSpec, ...]:
+    """The runs that choose learning rates, none where there is no choice. Those that are chosen are runs of the grid as well."""
+    if len(config.learning_rates) < 2:
+        return ()
+    return tuple(_spec(config, arm, config.sizes[-1], config.seeds[0], rate) for arm in config.trained for rate in config.learning_rates)
+
+
+def chosen_rates(config: StudyConfig, trials: Mapping[str, RunRecord]) -> dict[str, float]:
+    """The learning rate of every trained arm: the best on the validation split, or the only one there is.
+
+    Args:
+        config: the study.
+        trials: records of the tuning runs; an arm whose trials all failed gets the first rate, so that its runs fail in the open.
+    """
+    rates = config.learning_rates or (config.train.learning_rate,)
+    chosen: dict[str, float] = {}
+    for arm in config.trained:
+        done = [record for record in trials.values() if record.arm == arm.name and not record.failed]
+        chosen[arm.name] = min(done, key=lambda record: record.valid).learning_rate if done else rates[0]
+    return chosen
+
+
+def grid_specs(config: StudyConfig, rates: Mapping[str, float]) -> tuple[RunSpec, ...]:
+    """The runs of the comparison, the largest training sets first, since the verdict is about those."""
+    return tuple(
+        _spec(config, arm, size, seed, rates[arm.name])
+        for size in reversed(config.sizes)
+        for seed in config.seeds
+        for arm in config.trained
+    )
+
+
+def _spec(config: StudyConfig, arm: Arm, size: int, seed: int, learning_rate: float) -> RunSpec:
+    averaged = next((other.name for other in config.compared if other.averages == arm.name), "")
+    return RunSpec(
+        arm=arm.name,
+        size=size,
+        seed=seed,
+        learning_rate=learning_rate,
+        task=named_to_mapping(TASKS, config.task_settings(size)),
+        model=named_to_mapping(MODELS, config.model_settings(arm)),
+        train=to_mapping(config.train_settings(seed, learning_rate)),
+        averaged_arm=averaged,
+        tta_samples=config.tta_samples if averaged else 0,
+        share_samples=config.share_samples,
+    )

@@ -1,0 +1,223 @@
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.study.toy import pretend
+from torsor.errors import ConfigError, DataError, UnknownNameError
+from torsor.study import StudyConfig, analyse, read_study, run_study
+from torsor.study.runner import InThisProcess
+from torsor.training import TrainConfig
+
+TOY = {"name": "tests.study.toy:ToyConfig"}
+
+
+def study(**changes):
+    settings = {
+        "task": TOY,
+        "strict": {"name": "egnn"},
+        "plain": {"name": "mlp"},
+        "train": TrainConfig(steps=10, batch_size=4),
+        "sizes": (8, 32, 128),
+        "seeds": (0, 1, 2),
+        "bootstrap": 300,
+        "workers": 0,
+    }
+    return StudyConfig(**{**settings, **changes})
+
+
+def calls(directory):
+    return {path.parent.name: int(path.read_text()) for path in directory.glob("runs/*/calls")}
+
+
+def test_verdict_of_a_clear_gap(tmp_path):
+    findings = run_study(study(), tmp_path, run=pretend)
+    assert findings.verdict == "MATTERS"
+    assert findings.ratio.estimate == pytest.approx(2.0, rel=0.05)
+    assert findings.multiplier.estimate == pytest.approx(4.0, rel=0.15)
+    assert findings.trend in ("PARALLEL", "UNRESOLVED")
+    assert findings.recommended == "strict"
+    assert findings.arm("plain").law.exponent == pytest.approx(0.5, abs=0.05)
+    assert findings.arm("strict").share[-1].estimate == 0.0
+    assert (findings.finished, findings.missing, findings.failed) == (27, 0, ())
+
+
+def test_averaged_arm_has_no_training_of_its_own(tmp_path):
+    findings = run_study(study(), tmp_path, run=pretend)
+    assert {key.split("-n")[0] for key in calls(tmp_path)} == {"strict", "augmented", "plain"}
+    assert findings.arm("augmented+tta").test_flops == 16 * findings.arm("augmented").test_flops
+
+
+def test_study_killed_anywhere_repeats_nothing_and_gives_the_same_findings(tmp_path):
+    run_study(study(), tmp_path / "whole", run=pretend)
+    for stop_after in (1, 5, 13):
+        done = 0
+
+        def killed(spec, directory, limit=stop_after):
+            nonlocal done
+            if done == limit:
+                raise KeyboardInterrupt
+            done += 1
+            return pretend(spec, directory)
+
+        root = tmp_path / str(stop_after)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(study(), root, run=killed)
+        run_study(study(), root, run=pretend)
+        assert set(calls(root).values()) == {1}
+        assert (root / "findings.json").read_text() == (tmp_path / "whole" / "findings.json").read_text()
+
+
+def test_more_seeds_run_only_what_is_new(tmp_path):
+    run_study(study(), tmp_path, run=pretend)
+    before = calls(tmp_path)
+    findings = run_study(study(seeds=(0, 1, 2, 3)), tmp_path, run=pretend)
+    assert findings.finished == 36
+    assert all(calls(tmp_path)[key] == 1 for key in before)
+    assert len(calls(tmp_path)) == 36
+
+
+def test_changed_settings_never_reuse_old_runs(tmp_path):
+    run_study(study(), tmp_path, run=pretend)
+    run_study(study(train=TrainConfig(steps=11, batch_size=4)), tmp_path, run=pretend)
+    assert len(calls(tmp_path)) == 54
+
+
+def test_failed_runs_are_named_and_left_out(tmp_path):
+    def failing(spec, directory):
+        record = pretend(spec, directory)
+        if (spec.arm, spec.size, spec.seed) == ("plain", 128, 1):
+            return type(record)(
+                record.key, spec.arm, spec.size, spec.seed, spec.learning_rate, "step 3: loss is nan", record.order, record.test_set
+            )
+        return record
+
+    findings = run_study(study(), tmp_path, run=failing)
+    assert len(findings.failed) == 1
+    assert "plain, 128 samples, seed 1" in findings.failed[0]
+    assert "step 3: loss is nan" in findings.failed[0]
+    assert math.isnan(findings.arm("plain").runs[-1][1])
+    assert findings.verdict == "MATTERS"
+
+
+def test_every_run_of_an_arm_failing_gives_no_verdict(tmp_path):
+    def failing(spec, directory):
+        record = pretend(spec, directory)
+        if spec.arm == "plain":
+            return type(record)(record.key, spec.arm, spec.size, spec.seed, spec.learning_rate, "nan", record.order, record.test_set)
+        return record
+
+    findings = run_study(study(), tmp_path, run=failing)
+    assert findings.verdict == "INCONCLUSIVE"
+    assert "no finished run" in findings.reason
+    assert len(findings.failed) == 9
+
+
+def test_one_seed_and_three_sizes_give_no_verdict(tmp_path):
+    findings = run_study(study(seeds=(0,)), tmp_path, run=pretend)
+    assert findings.verdict == "INCONCLUSIVE"
+    assert "two or more seeds" in findings.reason
+
+
+def test_arms_that_do_not_beat_a_trivial_baseline_give_no_verdict(tmp_path):
+    def hopeless(spec, directory):
+        record = pretend(spec, directory)
+        tested = {
+            arm: type(result)(tuple(1000 * e for e in result.errors), result.spread, result.share, result.flops)
+            for arm, result in record.tested.items()
+        }
+        return type(record)(**{**vars(record), "tested": tested})
+
+    findings = run_study(study(), tmp_path, run=hopeless)
+    assert findings.verdict == "INCONCLUSIVE"
+    assert "baseline 'zero'" in findings.reason
+    assert any("not better than the best baseline" in line for line in findings.cautions)
+
+
+def test_learning_rates_are_tuned_alike_for_every_trained_arm(tmp_path):
+    findings = run_study(study(learning_rates=(1e-4, 1e-3, 1e-2)), tmp_path, run=pretend)
+    assert {arm.learning_rate for arm in findings.arms} == {1e-3}
+    # three trials an arm, of which the best is also a run of the grid
+    assert len(calls(tmp_path)) == 27 + 3 * 2
+
+
+def test_wrong_group_control_is_never_recommended(tmp_path):
+    findings = run_study(study(arms=("wrong-group",), seeds=(0, 1)), tmp_path, run=pretend)
+    assert [arm.name for arm in findings.arms] == ["strict", "plain", "wrong-group"]
+    assert findings.recommended == "strict"
+
+
+def test_runs_on_different_test_sets_are_not_compared(tmp_path):
+    def shifting(spec, directory):
+        record = pretend(spec, directory)
+        return type(record)(**{**vars(record), "test_set": str(spec.size)})
+
+    with pytest.raises(DataError, match="not tested on the same samples"):
+        run_study(study(), tmp_path, run=shifting)
+
+
+def test_runs_in_different_orders_are_not_compared(tmp_path):
+    def shuffling(spec, directory):
+        record = pretend(spec, directory)
+        return type(record)(**{**vars(record), "order": spec.arm})
+
+    with pytest.raises(DataError, match="different orders"):
+        run_study(study(), tmp_path, run=shuffling)
+
+
+@pytest.mark.parametrize("executor", [InThisProcess(), ThreadPoolExecutor(2)])
+def test_any_standard_executor_runs_a_study(tmp_path, executor):
+    with executor:
+        assert run_study(study(), tmp_path, executor, run=pretend).finished == 27
+
+
+def test_unfinished_study_can_be_looked_at(tmp_path):
+    run_study(study(), tmp_path, run=pretend)
+    for path in sorted((tmp_path / "ledger").glob("*-n128-*.json"))[:4]:
+        path.unlink()
+    findings = analyse(tmp_path)
+    assert findings.missing == 4
+    assert any("unfinished" in line for line in findings.cautions)
+
+
+def test_findings_are_valid_json_whatever_is_missing(tmp_path):
+    run_study(study(seeds=(0,), sizes=(8,)), tmp_path, run=pretend)
+    content = json.loads((tmp_path / "findings.json").read_text())
+    assert content["verdict"] == "INCONCLUSIVE"
+    assert content["multiplier"]["estimate"] == "nan"
+
+
+def test_study_is_read_from_toml(tmp_path):
+    path = tmp_path / "my_study.toml"
+    path.write_text(
+        'task = { name = "nbody", variant = "gravity" }\nstrict = { name = "egnn", hidden = 8 }\nsizes = [10, 20]\n[train]\nsteps = 7\n'
+    )
+    config = read_study(path)
+    assert config.sizes == (10, 20)
+    assert config.train.steps == 7
+    assert config.task_settings(10).train_size == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("task = { name = 'nbody' }\nsize = [1]", ConfigError, "sizes"),
+        ("task = { name = 'nbody' }\narms = ['strickt']", UnknownNameError, "strict"),
+        ("task = { name = 'nbody', train_size = 3 }", ConfigError, "sizes"),
+        ("task = { name = 'nbody' }\nsizes = [20, 10]", ConfigError, "smallest first"),
+        ("task = { name = 'nbody' }\nshare_samples = 1", ConfigError, "2 or more"),
+        ("sizes = [1]", ConfigError, "task"),
+    ],
+)
+def test_mistakes_in_a_study_file_are_named(tmp_path, text, error, said):
+    path = tmp_path / "my_study.toml"
+    path.write_text(text)
+    with pytest.raises(error, match=said):
+        read_study(path)
+
+
+def test_unknown_model_is_found_before_the_first_run(tmp_path):
+    with pytest.raises(UnknownNameError, match="egnn"):
+        run_study(study(strict={"name": "egn"}), tmp_path, run=pretend)
+    assert not tmp_path.joinpath("ledger").exists()
