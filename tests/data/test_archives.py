@@ -32,7 +32,7 @@ def test_numbers_that_are_not_finite_are_counted_and_placed() -> None:
     array[1, 1], array[2, 0] = np.inf, np.nan
     with pytest.raises(DataError, match=r"'x' of here has 2 values that are not finite, the first at \[1, 1\]"):
         require_finite("x", array, "here")
-    with pytest.raises(DataError, match="'x' of here holds str8, not numbers|'x' of here holds str32, not numbers"):
+    with pytest.raises(DataError, match="'x' of here holds str32, not numbers"):
         require_finite("x", np.array(["a"]), "here")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from torsor.data.samples import Splits
 from torsor.signatures import PointClouds
-from torsor.symmetry import Symmetry
+from torsor.symmetry import Actions, Symmetry
 
 INPUTS = ("positions", "features", "edge_features", "mask")
 """The keys of a batch that are arguments of a model's `forward`; all others are targets."""
@@ -68,3 +69,14 @@ class Task(ABC):
     @abstractmethod
     def baselines(self) -> dict[str, dict[str, float]]:
         """Figures of what needs no network, on the test split: baseline -> metric -> value. Printed beside every result."""
+
+
+def with_targets(symmetry: Symmetry, targets: Mapping[str, Actions], output: Any = None) -> Symmetry:
+    """A signature's contract made a task's: with the actions on a batch's targets, so that augmentation moves inputs and targets together.
+
+    Args:
+        symmetry: the contract of the signature.
+        targets: how the group acts on each target of a batch.
+        output: how it acts on the output of the wrapped model, where that is not the output of the signature.
+    """
+    return replace(symmetry, inputs={**symmetry.inputs, **targets}, output=symmetry.output if output is None else output)
