@@ -7,6 +7,7 @@ a key that it does not have is an error with the nearest name, a value of anothe
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -48,7 +49,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str = "settings") -> T:
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass as a mapping that JSON can hold: tuples become lists, paths strings, other values their `str`."""
+    """The fields of a dataclass as a mapping that JSON can hold: tuples become lists, paths, infinity and others their `str`."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
 
 
@@ -139,6 +140,8 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         return value if isinstance(value, kind) else from_mapping(kind, value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and value in ("inf", "-inf"):
+        return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     plain = kind if isinstance(kind, type) and kind is not Any else object
@@ -205,6 +208,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no infinity
+        return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
