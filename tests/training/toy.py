@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torsor.data.samples import Samples, Splits
 from torsor.groups import SO
-from torsor.representations import Vectors
+from torsor.representations import Irreps, Vectors
 from torsor.signatures import PointClouds
 from torsor.symmetry import Symmetry
 from torsor.tasks.base import Task
@@ -46,7 +46,7 @@ class ToyTask(Task):
 
     def __init__(self, config: ToyConfig) -> None:
         self.config = config
-        self.signature = PointClouds(rep_in="", rep_out="1x1o", pool="mean", points=config.points)
+        self.signature = PointClouds(Irreps(""), Irreps("1x1o"), pool="mean", points=config.points)
         self.symmetry = Symmetry(SO(3), {"positions": Vectors(), "target": Vectors()}, output=Vectors())
 
     @cached_property

@@ -39,7 +39,7 @@ from torsor.tasks import REGISTRY as TASKS
 from torsor.tasks.base import Task
 from torsor.training.evaluation import DTYPES
 from torsor.training.order import derived_seed
-from torsor.training.provenance import provenance
+from torsor.training.provenance import provenance as provenance
 from torsor.training.settings import TrainConfig
 
 

@@ -66,16 +66,16 @@ class TrainConfig:
         for name in ("steps", "batch_size", "evaluation_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             self._require(name, at_least=1)
         for name in ("warmup_fraction", "decay_fraction", "final_fraction", "ema"):
-            self._require(name, at_least=0, at_most=1)
+            self._require(name, at_least=0, at_most=1.0)
         for name in ("learning_rate", "weight_decay", "seed"):
             self._require(name, at_least=0)
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}: give a positive norm, or None for no bound")
 
-    def _require(self, name: str, at_least: float, at_most: float = float("inf")) -> None:
+    def _require(self, name: str, at_least: int, at_most: float = float("inf")) -> None:
         value = getattr(self, name)
         if value is not None and not at_least <= value <= at_most:
-            bounds = f"{at_least} or more" if at_most == float("inf") else f"a number from {at_least} to {at_most}"
+            bounds = f"{at_least} or more" if at_most == float("inf") else f"a number from {at_least} to {at_most:g}"
             raise ConfigError(f"{name} is {value}: give {bounds}")
 
     def logs(self, step: int) -> bool:
