@@ -209,3 +209,28 @@ def test_coordinates_of_the_wrong_length_are_named(group):
 def test_groups_without_a_lift_say_which_have_one():
     with pytest.raises(GroupError, match="SL2 has no lift"):
         SL2().lift(torch.zeros(3, 2))
+
+
+@spatial
+def test_vmap_over_elements_is_a_batch_of_elements(group, generator):
+    a = draw(group, generator, 3)
+    points = torch.randn(3, 4, group.space_dim, generator=generator, dtype=torch.float64)
+    assert close(torch.func.vmap(group.act)(a, points), group.act(a, points))
+    assert close(torch.func.vmap(group.orbit)(points), group.orbit(points))
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("group", [T(3), SO(2), SO(3), O(3), SE(2), SE(3), E(3), C(4), D(5), SL2(), GL(3), S(5), SE(3) * S(5)], ids=str)
+def test_the_operations_compile_into_one_graph(group, generator):
+    a, b = draw(group, generator, 3), draw(group, generator, 3)
+    points = torch.randn(3, 4, getattr(group, "space_dim", 1), generator=generator, dtype=torch.float64)
+
+    def operations(a, b, points):
+        product = group.compose(group.inverse(a), b)
+        moved = (group.act(product, points), group.orbit(points)) if isinstance(group, ActsOnSpace) else ()
+        return group.matrix(product), group.distance(a, b), *moved
+
+    torch.compiler.reset()
+    compiled = torch.compile(operations, fullgraph=True, backend="aot_eager")
+    for ours, eager in zip(compiled(a, b, points), operations(a, b, points), strict=True):
+        assert close(ours, eager)

@@ -120,7 +120,7 @@ def test_the_derivatives_at_the_identity_are_those_of_the_identity_map(group):
 
 
 @closed
-@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-7, 1e-4, 1e-2, 0.3, 0.49, 1.0, 2.0, 2.9])
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-7, 1e-5, 1e-4, 1e-2, 0.3, 0.49, 1.0, 2.0, 2.9])
 def test_first_and_second_derivatives_agree_through_the_switches(group, angle, generator):
     """The jacobian of log after exp is the identity and its second derivatives vanish, at every angle."""
     v = torch.randn(group.dim, generator=generator, dtype=torch.float64)
@@ -131,9 +131,9 @@ def test_first_and_second_derivatives_agree_through_the_switches(group, angle, g
     def there_and_back(x):
         return group.log(group.exp(x))
 
-    assert (torch.autograd.functional.jacobian(there_and_back, v) - torch.eye(group.dim)).abs().max() < 1e-11
+    assert (torch.autograd.functional.jacobian(there_and_back, v) - torch.eye(group.dim)).abs().max() < 1e-14
     for i in range(group.dim):
-        assert torch.autograd.functional.hessian(lambda x, i=i: there_and_back(x)[i], v).abs().max() < 1e-8
+        assert torch.autograd.functional.hessian(lambda x, i=i: there_and_back(x)[i], v).abs().max() < 1e-13
 
 
 @pytest.mark.parametrize("group", [*CLOSED, SO(4), SE(4), GL(2)], ids=str)

@@ -84,6 +84,12 @@ def test_finite_subgroups_are_exact_and_closed(name, order):
     assert ((gaps < 1e-3).sum(-1) == 1).all()
 
 
+def test_the_entries_of_the_icosahedral_rotations_are_those_of_the_golden_ratio():
+    sizes = SO(3).finite_subgroup("icosahedral").abs().unique()
+    golden = (1 + 5**0.5) / 2
+    assert sizes.tolist() == [0, (5**0.5 - 1) / 4, 0.5, golden / 2, 1]
+
+
 def test_the_orders_of_the_icosahedral_rotations_are_those_of_a5():
     turns = np.sort(np.round(angle(SO(3).finite_subgroup("icosahedral")) * 180 / pi))
     values, counts = np.unique(turns, return_counts=True)
