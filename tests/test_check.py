@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torsor.check import assert_equivariant, equivariance_error
 from torsor.errors import EquivarianceError, GroupError, NonFiniteError, ShapeError
 from torsor.groups import SE, SO, C, E, S, T
-from torsor.representations import Permuted, Points, Trivial, Vectors
+from torsor.representations import GridRotated, Permuted, Points, Trivial, Vectors
 from torsor.symmetry import Symmetry
 
 CLOUDS = Symmetry(SE(3) * S(), {"positions": (Points(), Permuted(1))}, (Vectors(), Permuted(1)))
@@ -379,3 +379,22 @@ def test_outputs_that_change_shape_are_refused(generator):
 def test_inputs_without_what_the_contract_moves_are_refused(generator):
     with pytest.raises(ShapeError, match="positions"):
         equivariance_error(Toy(), {"coordinates": torch.randn(2, 3)})
+
+
+# -- interpolation ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_elements_that_interpolate_are_told_apart_from_those_that_are_exact(generator):
+    contract = Symmetry(SO(2), {"image": GridRotated()}, Trivial())
+    image = {"image": torch.randn(2, 1, 8, 8, generator=generator, dtype=torch.float64)}
+    report = assert_equivariant(lambda image: image.square().mean((1, 2, 3)), image, symmetry=contract)
+    exact = {row.kind: row.exact for row in report.rows}
+    assert exact["quarter turn"]
+    assert exact["half turn"]
+    assert not exact["generic"]
+    assert report.max_relative < 1e-12
+    assert report.max_interpolated is not None
+    assert report.max_interpolated > 0.01
+    assert "interpolated" in str(report)
+    with pytest.raises(EquivarianceError, match=r"output under SO\(2\), quarter turn"):
+        assert_equivariant(lambda image: image[..., :4].mean((1, 2, 3)), image, symmetry=contract)

@@ -8,15 +8,15 @@ Axes: b batch, n points, e edge features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from torsor.errors import SignatureError
-from torsor.groups import SE, Group, S
+from torsor.groups import SE, Group, S, T
 from torsor.registry import Registry
 from torsor.representations import Action, Irreps, Pairs, Permuted, Points, Trivial
 from torsor.symmetry import Actions, Exactness, Symmetry
@@ -25,7 +25,7 @@ Pool = Literal["sum", "mean", "max"]
 POOLS: tuple[Pool, ...] = ("sum", "mean", "max")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class PointClouds:
     """Points in R^3 with features in, features of each point or of the whole cloud out.
 
@@ -45,13 +45,20 @@ class PointClouds:
 
     rep_in: Irreps
     rep_out: Irreps
-    edge_features: int = 0
-    pool: Pool | None = None
-    points: int | None = None
+    edge_features: int
+    pool: Pool | None
+    points: int | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rep_in", Irreps(str(self.rep_in)))
-        object.__setattr__(self, "rep_out", Irreps(str(self.rep_out)))
+    def __init__(
+        self, rep_in: Irreps | str, rep_out: Irreps | str, edge_features: int = 0, pool: Pool | None = None, points: int | None = None
+    ) -> None:
+        values = (Irreps(rep_in), Irreps(rep_out), edge_features, pool, points)
+        for field, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, field.name, value)
+        self._validate()
+
+    def _validate(self) -> None:
+        """Refuse entries that make no sense."""
         if self.rep_out.dim == 0:
             raise SignatureError("rep_out is empty: name what a model returns, for instance '1x1o' for one vector")
         if self.edge_features < 0:
@@ -77,14 +84,12 @@ class PointClouds:
             exactness: what the model guarantees.
         """
         group = SE(3) * S() if group is None else group
-        factors = tuple(getattr(group, "factors", (group,)))
-        inputs: dict[str, Actions] = {"positions": _joined(Permuted(1) if isinstance(f, S) else Points() for f in factors)}
+        inputs: dict[str, Actions] = {"positions": _for_each(group, Points(), Permuted(1))}
         if self.rep_in.dim:
-            inputs["features"] = _joined(Permuted(1) if isinstance(f, S) else self.rep_in for f in factors)
+            inputs["features"] = _for_each(group, self.rep_in, Permuted(1))
         if self.edge_features:
-            inputs["edge_features"] = _joined(Pairs(1, 2) if isinstance(f, S) else Trivial(self.edge_features) for f in factors)
-        places = Trivial() if self.pool else Permuted(1)
-        output = _joined(places if isinstance(f, S) else self.rep_out for f in factors)
+            inputs["edge_features"] = _for_each(group, Trivial(self.edge_features), Pairs(1, 2))
+        output = _for_each(group, self.rep_out, Trivial() if self.pool else Permuted(1))
         return Symmetry(group, inputs, output, exactness=exactness)
 
     def example(
@@ -117,10 +122,13 @@ class PointClouds:
         return drawn if lengths is None else _padded(drawn, lengths)
 
 
-def _joined(actions: Iterable[Action]) -> Actions:
-    """A tuple of actions, or the action itself where there is one."""
-    entries = tuple(actions)
-    return entries if len(entries) > 1 else entries[0]
+def _for_each(group: Group, in_space: Action, on_places: Action) -> Actions:
+    """One action for each factor of the group: permutations move places, all others move in space; translations do not turn features."""
+    actions = tuple(
+        on_places if isinstance(factor, S) else Trivial() if isinstance(factor, T) and isinstance(in_space, Irreps) else in_space
+        for factor in getattr(group, "factors", (group,))
+    )
+    return actions if len(actions) > 1 else actions[0]
 
 
 def _padded(inputs: dict[str, Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:

@@ -272,14 +272,14 @@ class _Scene:
         if not isinstance(factor, S):
             return None
         if factor.size is not None:
-            return factor.size
-        axes = {name: _permuted_axes(_each(self.symmetry.inputs[name])[i]) for name in self.acted}
+            return int(factor.size)
+        axes = {name: permuted_axes(_each(self.symmetry.inputs[name])[i]) for name in self.acted}
         found = {name: x.shape[axis] for name, x in self.acted.items() for axis in axes[name]}
         if len(set(found.values())) != 1:
             lengths = ", ".join(f"{name} has {length} items" for name, length in found.items())
             remedy = "no input given has a Permuted or Pairs axis, so name its size, S(n)"
             raise ShapeError(f"S() needs one number of items: {lengths or remedy}")
-        return min(found.values())
+        return int(min(found.values()))
 
     def _valid(self, i: int) -> Tensor | None:
         """The mask of the places that factor i permutes, None where all are valid."""
@@ -293,7 +293,7 @@ class _Scene:
             mask = self._valid(i)
             if mask is None:
                 continue
-            for axis in _permuted_axes(action):
+            for axis in permuted_axes(action):
                 shape = [1] * x.ndim
                 shape[axis] = mask.shape[-1]
                 if self.batch is not None:
@@ -343,7 +343,7 @@ def _each(actions: Actions) -> tuple[Action, ...]:
 
 
 def _kept(x: Tensor, valid: Tensor | None) -> Tensor:
-    """x with zeros where it is not valid."""
+    """The tensor with zeros where it is not valid."""
     return x if valid is None else torch.where(valid, x, torch.zeros_like(x))
 
 
@@ -352,7 +352,7 @@ def _sized(factor: Group, size: int | None) -> Group:
     return factor if size is None else S(size)
 
 
-def _permuted_axes(action: Action) -> tuple[int, ...]:
+def permuted_axes(action: Action) -> tuple[int, ...]:
     """The axes of a tensor whose items the action permutes."""
     if isinstance(action, Permuted):
         return (action.axis,)

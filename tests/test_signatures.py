@@ -1,0 +1,119 @@
+"""Signatures: validation, example inputs, and the contract of the models that serve them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from torsor.check import assert_equivariant
+from torsor.errors import SignatureError
+from torsor.groups import SE, E, S, T
+from torsor.representations import Irreps
+from torsor.signatures import PointClouds
+
+
+def test_strings_are_parsed_and_equal_signatures_are_equal():
+    a, b = PointClouds("4x0e + 2x1o", "1x1o"), PointClouds(Irreps("4x0e + 2x1o"), Irreps("1x1o"))
+    assert a == b
+    assert hash(a) == hash(b)
+    assert a.rep_in.dim == 10
+    assert a != PointClouds("4x0e", "1x1o")
+
+
+def test_examples_have_the_shapes_of_the_forward(generator):
+    inputs = PointClouds("2x0e + 1x1o", "1x0e", edge_features=3).example(batch=4, points=6, generator=generator, dtype=torch.float64)
+    assert {name: tuple(x.shape) for name, x in inputs.items()} == {
+        "positions": (4, 6, 3),
+        "features": (4, 6, 5),
+        "edge_features": (4, 6, 6, 3),
+    }
+    assert {x.dtype for x in inputs.values()} == {torch.float64}
+    assert set(PointClouds("", "1x0e").example()) == {"positions"}
+
+
+def test_examples_are_zero_behind_the_mask(generator):
+    inputs = PointClouds("2x0e", "1x0e", edge_features=1).example(3, 5, generator, lengths=(5, 2, 0))
+    mask = inputs["mask"]
+    assert mask.sum(1).tolist() == [5, 2, 0]
+    assert not inputs["positions"][~mask].any()
+    assert not inputs["edge_features"][~(mask.unsqueeze(1) & mask.unsqueeze(2))].any()
+    assert inputs["positions"][mask].all()
+
+
+def test_the_same_seed_draws_the_same_example():
+    signature = PointClouds("2x0e", "1x0e")
+    draws = [signature.example(generator=torch.Generator().manual_seed(seed))["features"] for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def differences(positions, features=None, edge_features=None, mask=None):
+    """One vector and one scalar for each point, in closed form."""
+    d = positions.unsqueeze(2) - positions.unsqueeze(1)
+    vectors = d.sum(2) if edge_features is None else (edge_features[..., :1] * d).sum(2)
+    scalars = d.square().sum((2, 3)).unsqueeze(-1)
+    return torch.cat((scalars, vectors if features is None else vectors + features[..., 1:4]), -1)
+
+
+@pytest.mark.parametrize("group", [SE(3) * S(), E(3) * S(), S() * E(3)], ids=str)
+def test_the_contract_is_that_of_a_closed_form(generator, group):
+    signature = PointClouds("1x0e + 1x1o", "1x0e + 1x1o", edge_features=2)
+    assert_equivariant(differences, signature.example(3, 5, generator, torch.float64), symmetry=signature.symmetry(group))
+
+
+@pytest.mark.parametrize("group", [SE(3), E(3), T(3), S(), SE(3) * S(), T(3) * S()], ids=str)
+@pytest.mark.parametrize("pool", ["sum", None])
+def test_the_contract_fits_every_group_that_acts_on_clouds(generator, group, pool):
+    signature = PointClouds("1x0e + 1x1o", "1x0e + 1x1o", edge_features=2, pool=pool)
+
+    def function(**inputs):
+        y = differences(**inputs)
+        return y if pool is None else y.sum(1)
+
+    contract = signature.symmetry(group, exactness="approximate")
+    assert contract.group == group
+    if group.name.startswith(("T", "S()")):
+        assert_equivariant(
+            lambda positions, features, edge_features: function(positions=positions, features=features, edge_features=edge_features),
+            signature.example(3, 5, generator, torch.float64),
+            tolerance=1e-10,
+            symmetry=contract,
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rep_out": ""}, "rep_out is empty"),
+        ({"edge_features": -1}, "edge_features is -1"),
+        ({"pool": "max"}, "pool 'max' of 1x1o would depend on the frame"),
+        ({"points": 0}, "points is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings, message):
+    with pytest.raises(SignatureError, match=message):
+        PointClouds(**({"rep_in": "1x0e", "rep_out": "1x1o"} | settings))
+
+
+def test_an_unknown_pool_is_refused_with_those_that_are_known(request):
+    if request.config.getoption("jaxtyping_packages"):
+        pytest.skip("the import hook refuses the type before we do")
+    with pytest.raises(SignatureError, match="give one of 'sum', 'mean', 'max'"):
+        PointClouds("1x0e", "1x0e", pool="median")
+
+
+def test_replacing_a_field_validates_again():
+    assert replace(PointClouds("1x0e", "1x1o"), points=7).points == 7
+    with pytest.raises(SignatureError, match="points is 0"):
+        replace(PointClouds("1x0e", "1x1o"), points=0)
+
+
+def test_lengths_that_do_not_fit_are_refused():
+    with pytest.raises(SignatureError, match="give 2 numbers from 0 to 5"):
+        PointClouds("", "1x0e").example(2, 5, lengths=(3, 6))
+
+
+def test_a_signature_reads_as_a_sentence():
+    text = str(PointClouds("2x0e", "1x1o", edge_features=1, pool="mean", points=9))
+    assert text == "point clouds, at most 9 points: 2x0e and 1 features of each pair -> 1x1o of the cloud (mean)"
+    assert "positions only" in str(PointClouds("", "1x1o"))
