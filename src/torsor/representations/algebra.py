@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -13,44 +15,47 @@ from torsor.groups.base import Element, Group
 from torsor.representations.base import Representation
 
 
-def block_diagonal(blocks: Sequence[Float[Tensor, "..."]], like: Tensor) -> Float[Tensor, "*batch dim dim"]:
-    """Square matrices `[*batch, d, d]` along the diagonal of one; none at all give `[*batch, 0, 0]` with the batch axes of `like`."""
-    if not blocks:
-        return like[..., :0, :0]
-    dim = sum(block.shape[-1] for block in blocks)
-    rows, start = [], 0
+def block_diagonal(blocks: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, "*batch dim dim"]:
+    """Square matrices `[*batch, d, d]` along the diagonal of one."""
+    dim, start, rows = sum(block.shape[-1] for block in blocks), 0, []
+    dtype = reduce(torch.promote_types, (block.dtype for block in blocks))
     for block in blocks:
-        rows.append(torch.nn.functional.pad(block, (start, dim - start - block.shape[-1])))
+        rows.append(torch.nn.functional.pad(block.to(dtype), (start, dim - start - block.shape[-1])))
         start += block.shape[-1]
     return torch.cat(rows, -2)
 
 
 class DirectSum(Representation):
-    """V + W: the parts lie one after another on the last axis."""
+    """V + W: the summands lie one after another on the last axis; sums of sums are flattened."""
 
-    def __init__(self, *parts: Representation) -> None:
-        if not parts:
-            raise RepresentationError("a direct sum needs at least one part")
-        self.parts = parts
+    def __init__(self, *summands: Representation) -> None:
+        if not summands:
+            raise RepresentationError("a direct sum needs at least one summand")
+        flat = [part for summand in summands for part in (summand.summands if isinstance(summand, DirectSum) else (summand,))]
+        self.summands: tuple[Representation, ...] = tuple(flat)
 
     def on(self, group: Group) -> DirectSum:
-        """The sum of the parts bound to a group."""
+        """The sum of the summands bound to a group."""
         bound = super().on(group)
-        bound.parts = tuple(part.on(group) for part in self.parts)
+        bound.summands = tuple(summand.on(group) for summand in self.summands)
         return bound
 
     @property
     def dim(self) -> int:
-        """Sum of the parts' dimensions."""
-        return sum(part.dim for part in self.parts)
+        """Sum of the summands' dimensions."""
+        return sum(mul * part.dim for mul, part in self.parts())
+
+    def parts(self) -> tuple[tuple[int, Representation], ...]:
+        """Equal neighbours counted together."""
+        single = [(mul, part) for summand in self.summands for mul, part in summand.parts()]
+        return tuple((sum(mul for mul, _ in run), part) for part, run in groupby(single, key=lambda pair: pair[1]))
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         """Block-diagonal matrices."""
-        blocks = [part.matrix(g) for part in self.parts]
-        return block_diagonal(blocks, like=blocks[0])
+        return block_diagonal([block for mul, part in self.parts() for block in (part.matrix(g),) * mul])
 
-    def __str__(self) -> str:
-        return " + ".join(map(str, self.parts))
+    def __repr__(self) -> str:
+        return " + ".join(f"{mul} * {part}" if mul > 1 else str(part) for mul, part in self.parts())
 
 
 class TensorProduct(Representation):
@@ -73,9 +78,11 @@ class TensorProduct(Representation):
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         """Kronecker products."""
         left, right = self.left.matrix(g), self.right.matrix(g)
-        return torch.einsum("...ij,...kl->...ikjl", left, right).flatten(-4, -3).flatten(-2)
+        dtype = torch.promote_types(left.dtype, right.dtype)
+        product = torch.einsum("...ij,...kl->...ikjl", left.to(dtype), right.to(dtype))
+        return product.flatten(-4, -3).flatten(-2)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"({self.left}) @ ({self.right})"
 
 
@@ -104,5 +111,5 @@ class Dual(Representation):
         """The original."""
         return self.original
 
-    def __str__(self) -> str:
-        return f"({self.original})*"
+    def __repr__(self) -> str:
+        return f"({self.original}).dual()"

@@ -1,7 +1,7 @@
 # ruff: noqa: E741  (l is what everybody calls the degree)
 """Couplings of the real irreps of SO(3): Wigner 3j symbols, and their real form in the component order of `harmonics`.
 
-Racah's formula (Edmonds, Angular Momentum in Quantum Mechanics, 1957, equation 3.6.10) in exact rational arithmetic, then the change of
+Racah's formula (Edmonds, Angular Momentum in Quantum Mechanics, 1957, equation 3.6.10) in whole numbers, then the change of
 basis from complex to real spherical harmonics. Nothing depends on a linear algebra library: the signs are the same on every machine.
 
 Axes: a = -l..l, b = -k..k, c = -J..J.
@@ -9,8 +9,7 @@ Axes: a = -l..l, b = -k..k, c = -J..J.
 
 from __future__ import annotations
 
-from fractions import Fraction
-from math import factorial, pi, sqrt
+from math import comb, factorial, pi, prod, sqrt
 
 import numpy as np
 import torch
@@ -26,21 +25,11 @@ def wigner_3j(l: int, k: int, j: int, m_l: int, m_k: int, m_j: int) -> float:
     """The Wigner 3j symbol (l k j; m_l m_k m_j), correctly rounded up to one square root."""
     if m_l + m_k + m_j or not abs(l - k) <= j <= l + k or abs(m_l) > l or abs(m_k) > k or abs(m_j) > j:
         return 0.0
-    low, high = max(0, k - j - m_l, l - j + m_k), min(l + k - j, l - m_l, k + m_k)
-    terms = (
-        Fraction(
-            (-1) ** t,
-            factorial(t) * factorial(j - k + t + m_l) * factorial(j - l + t - m_k)
-            * factorial(l + k - j - t) * factorial(l - t - m_l) * factorial(k - t + m_k),
-        )
-        for t in range(low, high + 1)
-    )  # fmt: skip
-    total = sum(terms, Fraction(0))
-    triangle = Fraction(factorial(l + k - j) * factorial(l - k + j) * factorial(-l + k + j), factorial(l + k + j + 1))
-    weights = 1
-    for degree, order in ((l, m_l), (k, m_k), (j, m_j)):
-        weights *= factorial(degree + order) * factorial(degree - order)
-    size = sqrt(total * total * triangle * weights)
+    a, b, c = l + k - j, l - k + j, k + j - l
+    low, high = max(0, k - j - m_l, l - j + m_k), min(a, l - m_l, k + m_k)
+    total = sum((-1) ** (t % 2) * comb(a, t) * comb(b, l - m_l - t) * comb(c, k + m_k - t) for t in range(low, high + 1))
+    weights = prod(factorial(degree + m) * factorial(degree - m) for degree, m in ((l, m_l), (k, m_k), (j, m_j)))
+    size = sqrt(total**2 * weights / (factorial(a) * factorial(b) * factorial(c) * factorial(l + k + j + 1)))
     return -size if (total < 0) != ((l - k - m_j) % 2 == 1) else size
 
 
@@ -87,7 +76,7 @@ def coupling(
     """The invariant tensor w with w(D^l x, D^k y, D^j z) = w(x, y, z), of unit Frobenius norm.
 
     Its sign is fixed by the value on the polar axis: entry (0, 0, 0) is positive where l + k + j is even, else entry (+1, -1, 0). The first
-    vanishes for no triple of even sum; the second is nonzero at least for l, k <= 12 (tested).
+    vanishes for no triple of even sum; the second is nonzero at least for l, k <= 10 (tested).
 
     Raises:
         RepresentationError: j is outside |l - k|..l + k.

@@ -179,7 +179,17 @@ class Irreps(Representation):
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         """The matrices of elements given as orthogonal 3 x 3 or homogeneous 4 x 4 matrices."""
-        return block_diagonal([block for term, block in self._blocks(g) for _ in range(term.mul)], like=g)
+        blocks = [block for term, block in self._blocks(g) for _ in range(term.mul)]
+        return block_diagonal(blocks) if blocks else g[..., :0, :0]
+
+    def parts(self) -> tuple[tuple[int, Representation], ...]:
+        """Single irreps."""
+        parts = []
+        for mul, irrep in self.simplify().terms:
+            single = Irreps([(1, irrep)])
+            single.group = self.group
+            parts.append((mul, single))
+        return tuple(parts)
 
     def apply(self, group: Group, g: Element, x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:
         """Multiply the last axis of x by the matrix of g, block by block."""
