@@ -1,0 +1,91 @@
+"""Every registered model, through the suite that all models inherit. A new model adds a line to PARAMETERS, and to SMALL if it is large."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from torsor.errors import SignatureError
+from torsor.groups import SE, S
+from torsor.models import REGISTRY
+from torsor.representations import Permuted, Trivial
+from torsor.signatures import PointClouds, cannot_serve, check_family, serving
+from torsor.testing import LENGTHS, ModelSuite, contract_of
+
+SIGNATURES = {
+    "forces": PointClouds("1x0e + 1x1o", "1x1o", points=5),
+    "energy": PointClouds("4x0e", "1x0e", edge_features=2, pool="sum", points=5),
+    "moments": PointClouds("", "2x0e + 1x1o", pool="mean", points=5),
+}
+
+SMALL: dict[str, dict[str, Any]] = {
+    "egnn": {"hidden": 16, "layers": 2},
+    "transformer": {"width": 16, "heads": 2, "layers": 2, "edge_width": 8},
+    "mlp": {"hidden": 32, "layers": 2},
+}
+
+PARAMETERS: dict[str, dict[str, int]] = {
+    "egnn": {"forces": 3634, "energy": 3665, "moments": 4130},
+    "transformer": {"forces": 6771, "energy": 6797, "moments": 6741},
+    "mlp": {"forces": 2863, "energy": 4001, "moments": 1893},
+}
+
+
+def build(name: str, signature: PointClouds) -> torch.nn.Module:
+    return replace(REGISTRY.load(name)(), **SMALL.get(name, {})).build(signature)
+
+
+class TestEveryModel(ModelSuite):
+    name: str
+    kind: str
+    # the vectors of "moments" are a millionth of its scalars before training; in float64 that is still a million roundings
+    broken = 1e-6
+
+    @pytest.fixture(autouse=True, params=[(name, kind) for name in REGISTRY for kind in SIGNATURES], ids="-".join)
+    def _case(self, request):
+        self.name, self.kind = request.param
+        self.parameters = PARAMETERS.get(self.name, {}).get(self.kind, -1)  # not pinned is a failure
+
+    def make(self, dtype):
+        return build(self.name, SIGNATURES[self.kind]).to(dtype)
+
+    def inputs(self, dtype, lengths):
+        return SIGNATURES[self.kind].example(len(lengths), max(lengths), torch.Generator().manual_seed(3), dtype, lengths=lengths)
+
+    def beyond(self, module):
+        contract = contract_of(module)
+        if not {"SE(3)", "E(3)"} & {str(factor) for factor in contract.factors}:
+            return SIGNATURES[self.kind].symmetry(SE(3) * S())
+        if not any(irrep.l for _, irrep in SIGNATURES[self.kind].rep_out):
+            return None
+        # a vector that is said to be three scalars
+        return replace(contract, output=(Trivial(), Trivial() if SIGNATURES[self.kind].pool else Permuted(1)))
+
+    def test_outputs_have_the_shape_of_the_signature(self):
+        signature = SIGNATURES[self.kind]
+        y = self.make(torch.float32)(**self.inputs(torch.float32, LENGTHS))
+        places = () if signature.pool else (max(LENGTHS),)
+        assert y.shape == (len(LENGTHS), *places, signature.rep_out.dim)
+
+    def test_outputs_behind_the_mask_are_zero(self):
+        if SIGNATURES[self.kind].pool:
+            pytest.skip("pooled")
+        inputs = self.inputs(torch.float32, LENGTHS)
+        assert not self.make(torch.float32)(**inputs)[~inputs["mask"]].any()
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_model_declares_what_it_serves(name):
+    assert PointClouds in REGISTRY.load(name).families
+    assert name in serving(SIGNATURES["forces"], REGISTRY)
+    check_family(name, REGISTRY.load(name)(), SIGNATURES["forces"], REGISTRY)
+
+
+def test_a_refusal_names_the_models_that_serve():
+    with pytest.raises(SignatureError, match="mlp cannot serve 3: it serves PointClouds, not int; no other registered model"):
+        check_family("mlp", REGISTRY.load("mlp")(), 3, REGISTRY)
+    message = str(cannot_serve("mlp", SIGNATURES["forces"], "it is too plain", REGISTRY))
+    assert "it is too plain; models of this family: " in message
+    assert "egnn" in message.split("family: ")[1].split(", ")
+    assert "mlp" not in message.split("family: ")[1]
