@@ -30,8 +30,8 @@ def test_fit_does_not_depend_on_units():
 
 def test_a_floor_has_to_earn_its_place():
     rng = np.random.default_rng(1)
-    laws = [fit(SIZES, 5 * SIZES**-0.5 * np.exp(0.05 * rng.normal(size=len(SIZES)))) for _ in range(40)]
-    assert sum(law is not None and law.floor == 0 for law in laws) >= 36
+    laws = [fit(SIZES, 5 * SIZES**-0.5 * np.exp(0.05 * rng.normal(size=len(SIZES)))) for _ in range(20)]
+    assert sum(law is not None and law.floor == 0 for law in laws) >= 18
 
 
 def test_two_sizes_make_no_law():

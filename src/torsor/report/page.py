@@ -11,11 +11,11 @@ STYLE = """
   :root { --paper: #15181c; --ink: #e6e8ea; --soft: #9aa3ad; --rule: #363c44; --box: #1f242a; --accent: #6aa9f0; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 60rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 66rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--rule); }
-p { margin: .5rem 0; max-width: 46rem; }
+p { margin: .5rem 0; max-width: 52rem; }
 .sub, .note, figcaption { color: var(--soft); font-size: .9rem; }
 .verdict { margin: 1.5rem 0; padding: 1rem 1.25rem; background: var(--box); border-left: 4px solid var(--accent); border-radius: 4px; }
 .verdict strong { display: block; font-size: 1.3rem; letter-spacing: .03em; }
@@ -23,14 +23,16 @@ p { margin: .5rem 0; max-width: 46rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top; }
-th:first-child, table.words td { text-align: left; }
+th:first-child, .prose td, .prose th { text-align: left; }
+td { white-space: nowrap; }
+.prose td { white-space: normal; }
 thead th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 600; white-space: nowrap; }
 figure { margin: 1rem 0; }
-figure svg { width: 100%; height: auto; max-width: 46rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 0 1.5rem; }
+figure svg { width: 100%; height: auto; max-width: 52rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 1.5rem; }
 pre { background: var(--box); padding: .75rem 1rem; border-radius: 4px; overflow-x: auto; font-size: .82rem; line-height: 1.45; }
-li { margin: .3rem 0; max-width: 46rem; }
+li { margin: .3rem 0; max-width: 52rem; }
 """
 
 

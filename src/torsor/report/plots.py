@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from torsor.errors import missing_dependency
+from torsor.report.tables import quantity
 from torsor.study.findings import ArmFindings, Findings
 from torsor.study.statistics import Interval
 
@@ -24,7 +25,7 @@ INK, LINE = "#010203", "#040506"
 """Stand-ins in the drawing, replaced by the page's own colours of text and rules."""
 
 
-def figure(draw: Callable[[Any], None], label: str, width: float = 6.4, height: float = 4.0) -> str:
+def figure(draw: Callable[[Any], None], label: str, width: float = 5.4, height: float = 4.0) -> str:
     """Draw on a matplotlib figure and give it as an `<svg>` element, the same bytes for the same data.
 
     Args:
@@ -73,7 +74,7 @@ def learning_curves(findings: Findings) -> str:
         for name, value in findings.task["baselines"].items():
             axes.axhline(value, color=INK, linewidth=0.8, linestyle=":")
             axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-        axes.legend()
+        _legend(canvas)
 
     return figure(draw, "Test loss against training-set size, one curve an arm")
 
@@ -90,7 +91,7 @@ def ratios(findings: Findings) -> str:
             if arm.name != "strict":
                 _band(axes, sizes, arm.ratio, arm.name)
         _plain_ticks(axes)
-        axes.legend()
+        _legend(canvas)
 
     return figure(draw, "Loss ratio of each arm to the strict arm, with 95% intervals and the band of equivalence")
 
@@ -104,9 +105,9 @@ def shares(findings: Findings) -> str:
         for arm in findings.arms:
             _band(axes, sizes, tuple(Interval(100 * s.estimate, 100 * s.low, 100 * s.high) for s in arm.share), arm.name)
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        axes.legend()
+        _legend(canvas)
 
-    return figure(draw, "Share of the test loss that averaging over the group would remove, one curve an arm")
+    return figure(draw, "Share of the test loss that averaging over the group would remove, one curve an arm", 7.2, 3.4)
 
 
 def costs(findings: Findings) -> str:
@@ -123,6 +124,8 @@ def costs(findings: Findings) -> str:
             values = [meter(arm) for arm in arms]
             axes.barh([arm.name for arm in arms], values, color=[COLOURS[arm.name] for arm in arms], height=0.6)
             axes.set_xlabel(title)
+            axes.xaxis.set_major_formatter(lambda value, _: quantity(value).strip() if value else "0")
+            axes.locator_params(axis="x", nbins=4)
             axes.tick_params(axis="y", length=0)
 
     return figure(draw, "Cost of each arm: training time, training operations, operations of one test sample", 8.4, 2.4)
@@ -163,6 +166,12 @@ def _size_axes(canvas: Any, sizes: Iterable[int], ylabel: str, log: bool) -> Any
     axes.set_ylabel(ylabel)
     axes.grid(axis="y", alpha=0.6)
     return axes
+
+
+def _legend(canvas: Any) -> None:
+    """The arms above the axes, where they hide nothing."""
+    handles, names = canvas.axes[0].get_legend_handles_labels()
+    canvas.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
 
 
 def _plain_ticks(axes: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torsor.io import atomic_write_text
 from torsor.report import plots, words
 from torsor.report.page import Html, Piece, code, figure, heading, items, page, paragraph, side_by_side, verdict
+from torsor.report.tables import Table, percent
 from torsor.study.analysis import analyse
 from torsor.study.findings import Findings
 
@@ -52,20 +53,19 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
             ),
             figure(plots.ratios(findings), "Above 1 the arm is worse than strict. The band is where losses count as equal."),
         ),
+        paragraph(_laws(findings), "note"),
         heading("What the lack of symmetry costs"),
         "The equivariance share is the part of an arm's test loss that averaging its answers over the group would remove. "
         "It is measured on the trained networks; a network with the symmetry built in has none.",
-        side_by_side(
-            figure(plots.shares(findings), "Line: mean over seeds; bar: smallest and largest seed."),
-            Html(_shares(findings)),
-        ),
+        figure(plots.shares(findings), "Line: mean over seeds; bar: smallest and largest seed."),
+        Html(_shares(findings).html()),
         heading("What it costs to run"),
         "Three things are not equal between the arms and are shown for what they are: operations at test time, tuning, and how often a "
         "sample was seen. Steps and the order of samples are equal.",
         figure(plots.costs(findings), "Training of one run at one size, and the operations of one test sample."),
         Html(words.cost(findings).html()),
         heading("Every field of the verdict"),
-        Html(words.fields(findings).html().replace("<table>", '<table class="words">')),
+        Html(words.fields(findings).html()),
         heading("Read with care"),
         items((*findings.cautions, *(f"failed: {line}" for line in findings.failed))),
         heading("The arms"),
@@ -77,13 +77,13 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
     )
 
 
-def _shares(findings: Findings) -> str:
-    """Equivariance share by arm and size, with the power laws of the losses."""
-    columns = ("arm", *(f"{size:,}" for size in findings.config.sizes), "power law of the loss")
-    rows = tuple(
-        (arm.name, *(words.percent(share.estimate) for share in arm.share), str(arm.law) if arm.law else words.NOT_SUPPORTED)
-        for arm in findings.arms
-    )
-    return words.Table(
-        columns, rows, "n is the training-set size; a constant term is kept only where the corrected Akaike criterion prefers it."
-    ).html()
+def _shares(findings: Findings) -> Table:
+    """Equivariance share by arm and size."""
+    columns = ("arm", *(f"{size:,} samples" for size in findings.config.sizes))
+    return Table(columns, tuple((arm.name, *(percent(share.estimate) for share in arm.share)) for arm in findings.arms))
+
+
+def _laws(findings: Findings) -> str:
+    """The power laws of the losses in one sentence."""
+    laws = "; ".join(f"{arm.name} {arm.law}" for arm in findings.arms if arm.law)
+    return f"Power laws in the number n of training samples, a constant only where the data ask for it (AICc): {laws}." if laws else ""

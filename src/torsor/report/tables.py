@@ -17,21 +17,21 @@ class Table:
         columns: headings.
         rows: cells, as many in each row as there are headings.
         note: a sentence below; empty for none.
+        prose: whether cells are sentences, which go to the left and break, and not numbers.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    prose: bool = False
 
     def text(self) -> str:
-        """For a terminal: first column to the left, all others to the right."""
+        """For a terminal: names and sentences to the left, numbers to the right."""
         lines = [self.columns, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        aligned = [
-            "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        ]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        sides = ["<" if i == 0 or self.prose else ">" for i in range(len(widths))]
+        aligned = ["  ".join(f"{c:{side}{w}}" for c, side, w in zip(line, sides, widths, strict=True)).rstrip() for line in lines]
+        rule = "-" * min(100, sum(widths) + 2 * (len(widths) - 1))
         return "\n".join([aligned[0], rule, *aligned[1:], *([self.note] if self.note else [])])
 
     def html(self) -> str:
@@ -42,7 +42,8 @@ class Table:
             for row in self.rows
         )
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
-        return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{note}'
+        kind = ' class="prose"' if self.prose else ""
+        return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>{note}'
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -71,7 +72,7 @@ def percent(value: float) -> str:
     """A share in per cent; what rounding makes of zero is written as such."""
     if math.isnan(value):
         return "n/a"
-    return f"{number(100 * value, 2)}%" if abs(value) >= 1e-5 else "0 (below 0.001%)"
+    return f"{number(100 * value, 2)}%" if abs(value) >= 1e-5 else "< 0.001%"
 
 
 def quantity(value: float) -> str:

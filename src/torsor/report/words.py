@@ -67,6 +67,14 @@ def trend(findings: Findings) -> str:
     return f"{findings.trend}: {said}"
 
 
+def orientations(findings: Findings) -> str:
+    """The test of whether the samples lie as often one way as another, in words."""
+    test = findings.task["symmetry_test"]
+    p, effect = test["p_value"], number(test["effect"], 2)
+    found = "samples prefer some orientations" if p < 0.05 else "no preferred orientation was found"
+    return f"{found} (p {number(p, 2)}, effect {effect} of 1); the law itself has the symmetry: {findings.task['exactness']}"
+
+
 def more_runs(findings: Findings) -> str:
     """What would settle an inconclusive verdict."""
     if findings.verdict != "INCONCLUSIVE":
@@ -92,7 +100,7 @@ def fields(findings: Findings) -> Table:
         ("cross-over compute", f"{NOT_SUPPORTED}: all runs have {findings.config.train.steps:,} steps"),
         ("trend", trend(findings)),
         ("equivariance share", shares),
-        ("data-symmetry test", f"{NOT_SUPPORTED}: the task states that its data have the symmetry: {findings.task['exactness']}"),
+        ("data-symmetry test", orientations(findings)),
         ("recommended arm", f"{findings.recommended or 'none'}: {findings.recommendation}"),
         ("recommended size and steps", f"{findings.config.sizes[-1]:,} samples (the largest that was run); other step counts were not run"),
         ("runs", f"{findings.finished} finished, {len(findings.failed)} failed, {findings.missing} to be done"),
@@ -100,14 +108,15 @@ def fields(findings: Findings) -> Table:
         ("learning rates", f"{rates} ({f'tuned, {trials} trials an arm' if trials > 1 else 'not tuned'})"),
         ("hardware and versions", hardware(findings.provenance)),
     )
-    return Table(("field", "finding"), rows)
+    return Table(("field", "finding"), rows, prose=True)
 
 
 def hardware(provenance: Mapping[str, Any]) -> str:
     """Machine and versions in one line."""
     device = provenance.get("gpu") or "CPU"
+    system = "-".join(str(provenance.get("platform", "unknown platform")).split("-")[:2])
     versions = ", ".join(f"{name} {provenance[name]}" for name in ("torsor", "torch", "numpy", "python") if provenance.get(name))
-    return f"{device}, {provenance.get('platform', 'unknown platform')}; {versions}"
+    return f"{device}, {system}; {versions}"
 
 
 def losses(findings: Findings) -> Table:
@@ -116,7 +125,7 @@ def losses(findings: Findings) -> Table:
     rows = [(arm.name, *(with_interval(value) for value in arm.loss), ratio(arm)) for arm in findings.arms]
     rows += [(f"baseline: {name}", *("" for _ in sizes[1:]), number(value), "") for name, value in findings.task["baselines"].items()]
     note = "Mean and 95% interval over seeds and test samples. The ratio is paired (same seeds, same test samples); p is adjusted (Holm)."
-    return Table(("arm", *(f"{size:,} samples" for size in sizes), "/ strict at the largest"), tuple(rows), note)
+    return Table(("arm", *(f"{size:,} samples" for size in sizes), "ratio to strict, largest size"), tuple(rows), note)
 
 
 def ratio(arm: ArmFindings) -> str:

@@ -176,12 +176,12 @@ def _verdict(
     if pair.freedom == 0:
         return "INCONCLUSIVE", "with one run of each kind the noise of a run is not known: give two or more seeds"
     verdict = decide(drawn, config.margin)
-    margin = f"{100 * config.margin:g}%"
+    above, below = f"{1 + config.margin:g}", f"{1 - config.margin:g}"
     reasons = {
-        "MATTERS": f"the whole 95% interval of plain / strict lies above 1 + {margin}",
-        "HURTS": f"the whole 95% interval of plain / strict lies below 1 - {margin}",
-        "EQUIVALENT": f"two one-sided tests at 5% put plain / strict within {margin} of 1",
-        "INCONCLUSIVE": f"the interval of plain / strict neither clears 1 by {margin} nor stays within it",
+        "MATTERS": f"the whole 95% interval of plain / strict lies above {above}",
+        "HURTS": f"the whole 95% interval of plain / strict lies below {below}",
+        "EQUIVALENT": f"two one-sided tests at 5% put plain / strict between {below} and {above}",
+        "INCONCLUSIVE": f"the interval of plain / strict neither leaves the range {below} to {above} nor stays within it",
     }
     return verdict, reasons[verdict]
 
@@ -209,6 +209,10 @@ def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[
     found = [*map(str, task["notes"])]
     if task["exactness"] != "exact":
         found.append(f"the data have the symmetry {task['group']} only approximately")
+    if task["symmetry_test"]["p_value"] < 0.05:
+        found.append(
+            "the samples prefer some orientations, so plain is never tested on others; its equivariance share shows what those cost"
+        )
     by_name = {arm.name: arm for arm in arms}
     share = by_name["strict"].share[-1].high
     if share > 1e-3:

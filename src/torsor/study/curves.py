@@ -37,7 +37,8 @@ def data_multiplier(sizes: Float[ndarray, "k"], top: Float[ndarray, "k"], bottom
     """m_D = n_top / n_bottom: how many times more data arm `top` needs for the loss that the worse of the two reaches with all of it.
 
     Returns:
-        The ratio; inf or -inf (written 0 < m) where an arm is at that loss with the smallest training set already, nan for a single size or nan curves.
+        The ratio; inf where `bottom`, 0 where `top` is at that loss with the smallest training set already; nan where curves are, where
+        there is one size, or where neither curve crosses that loss between two sizes.
     """
     if len(sizes) < 2 or np.isnan(top).any() or np.isnan(bottom).any():
         return math.nan

@@ -26,6 +26,7 @@ from torsor.errors import TorsorError
 from torsor.io import read_json, remove_leftovers, write_json
 from torsor.study.analysis import Findings, analyse
 from torsor.study.config import StudyConfig
+from torsor.study.orientations import symmetry_test
 from torsor.study.plan import chosen_rates, grid_specs, tuning_specs
 from torsor.study.runs import RunRecord, RunSpec, execute
 from torsor.training.runs import provenance
@@ -144,6 +145,7 @@ def _write_facts(config: StudyConfig, root: Path) -> None:
         "group": str(task.symmetry.group),
         "exactness": task.symmetry.exactness,
         "test_samples": len(task.splits.test),
+        "symmetry_test": to_mapping(symmetry_test(task)),
         "baselines": {name: values[task.headline] for name, values in task.baselines().items() if task.headline in values},
     }
     write_json(path, {"format": 1, "config": to_mapping(config), "task": facts, "provenance": started})
