@@ -15,6 +15,7 @@ from torsor.data.nbody import (
     read_published,
     simulate_charged,
     simulate_gravity,
+    symmetry_floor,
 )
 from torsor.errors import DataError
 
@@ -153,6 +154,30 @@ def test_component_clamp_of_the_published_simulator_is_not_rotation_symmetric() 
         there = simulate_charged(moved, (0,), clip=clip).velocities[0, 0, 1].norm()
         difference = abs(float(there / here) - 1)
         assert difference > 0.02 if ratio > 1 else difference < 1e-12
+
+
+def test_norm_clipping_has_no_symmetry_floor_and_component_clipping_has_one() -> None:
+    systems = charged_systems(300, 5, seeded())
+    floors = {clip: symmetry_floor(systems, 9, math.inf, clip, seeded(8)) for clip in ("component", "norm")}
+    assert floors["norm"][0].median() < 1e-24
+    assert floors["norm"][0].mean() < 1e-4  # chaos turns rounding into something in very few systems
+    assert 0.002 < floors["component"][0].mean() < 0.01
+    assert (floors["component"][0] > 1e-6).double().mean() > 0.15
+
+
+def test_walls_are_not_reached_within_the_headline_horizon_and_are_later() -> None:
+    systems = charged_systems(300, 5, seeded())
+    walled, free = (simulate_charged(systems, (10, 48), box=box).positions for box in (5.0, math.inf))
+    assert torch.equal(walled[:, 0], free[:, 0])
+    assert walled.abs().max() <= 5.0
+    assert free[:, 1].abs().max() > 5.0
+
+
+def test_starting_again_from_a_frame_goes_on_as_if_there_had_been_no_stop() -> None:
+    systems = charged_systems(20, 5, seeded())
+    whole = simulate_charged(systems, (2, 5))
+    again = simulate_charged(Systems(whole.positions[:, 0], whole.velocities[:, 0], systems.charges), (2,))
+    torch.testing.assert_close(again.positions[:, 0], whole.positions[:, 1], rtol=0, atol=1e-12)
 
 
 def test_smaller_set_is_a_prefix_of_a_larger_one() -> None:

@@ -86,6 +86,8 @@ def planetary_systems(count: int, particles: int, generator: torch.Generator) ->
 def simulate_charged(systems: Systems, frames: tuple[int, ...], box: float = math.inf, clip: Clip = "component") -> Frames:
     """Integrate charged bodies of unit mass and record some frames; frame k is the state at step 100 (k + 1).
 
+    A frame is recorded before the kick of its step, so starting again from a frame goes on as if there had been no stop.
+
     The force on i is sum_j c_i c_j (x_i - x_j) / |x_i - x_j|^3. After one kick of a whole step, each step drifts, folds at the walls,
     records, and kicks.
 
@@ -118,6 +120,31 @@ def simulate_charged(systems: Systems, frames: tuple[int, ...], box: float = mat
     positions, velocities = (torch.stack([_unflat(state[k]) for state in record], 1) for k in (0, 1))
     _check_finite(positions)
     return Frames(positions, velocities)
+
+
+def symmetry_floor(
+    systems: Systems, frame: int, box: float, clip: Clip, generator: torch.Generator
+) -> tuple[Float[Tensor, "s"], Float[Tensor, "s"]]:
+    """The least mean squared error of any rotation-equivariant prediction, for positions and velocities: its mean over systems.
+
+    A simulator that is not symmetric sends a system elsewhere when it starts turned. An equivariant model cannot know how it was turned, so
+    the best it can say is the mean over all rotations, and its error is half the mean squared difference between two of them: here, between
+    no rotation and one Haar rotation for each system. Zero, up to rounding, for a symmetric simulator. It holds for systems without a
+    preferred direction.
+
+    Args:
+        systems: initial states.
+        frame: frame of which to predict positions and velocities.
+        box: as in `simulate_charged`.
+        clip: as in `simulate_charged`.
+        generator: where the rotations come from.
+    """
+    turn = _rotations(_normal(generator)(len(systems.charges), 4))
+    turned = systems._replace(positions=systems.positions @ turn.mT, velocities=systems.velocities @ turn.mT)
+    here, there = (simulate_charged(start, (frame,), box, clip) for start in (systems, turned))
+    back = turn.unsqueeze(1)
+    position, velocity = (0.5 * (a - b @ back).square().mean((1, 2, 3)) for a, b in zip(here, there, strict=True))
+    return position, velocity
 
 
 def simulate_gravity(systems: Systems, steps: int = 100) -> Systems:
