@@ -19,7 +19,7 @@ from torsor.errors import GroupError, RepresentationError
 from torsor.groups.base import Element, Group
 from torsor.representations import Irreps, Points, Vectors
 from torsor.representations.base import Action
-from torsor.symmetry import Actions
+from torsor.symmetry import Actions, Symmetry
 
 
 def squeeze(strength: float = 1.5) -> Float[Tensor, "3 3"]:
@@ -93,12 +93,16 @@ class Conjugated(nn.Module):
         RepresentationError: the contract holds an action that A cannot act on.
     """
 
+    symmetry: Symmetry
+
     def __init__(self, module: nn.Module, matrix: Float[Tensor, "3 3"] | None = None) -> None:
         super().__init__()
         matrix = squeeze() if matrix is None else matrix.double()
         _check(matrix)
         self.module = module
-        contract = module.symmetry
+        contract = getattr(module, "symmetry", None)
+        if not isinstance(contract, Symmetry):
+            raise GroupError(f"{type(module).__name__} has no contract: give a model with an attribute `symmetry`")
         inputs = {name: _conjugated(actions, matrix) for name, actions in contract.inputs.items()}
         if isinstance(contract.output, Mapping):
             output: Any = {name: _conjugated(actions, matrix) for name, actions in contract.output.items()}
@@ -115,7 +119,9 @@ class Conjugated(nn.Module):
         }
         output = self.module(**moved)
         if isinstance(output, Mapping):
-            return {name: _each(self.symmetry.output[name], y, "out of") for name, y in output.items()}
+            named = self.symmetry.output if isinstance(self.symmetry.output, Mapping) else {}
+            return {name: _each(named[name], y, "out of") if name in named else y for name, y in output.items()}
+        assert not isinstance(self.symmetry.output, Mapping)
         return _each(self.symmetry.output, output, "out of")
 
 

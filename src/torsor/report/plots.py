@@ -39,7 +39,7 @@ def figure(draw: Callable[[Any], None], label: str, width: float = 5.4, height: 
         from matplotlib.figure import Figure
     except ImportError as error:
         raise missing_dependency("matplotlib", "train", "the figures of a report") from error
-    style = {
+    style: Any = {
         "svg.hashsalt": label,
         "svg.fonttype": "path",
         "font.size": 10,

@@ -72,7 +72,7 @@ def _moments(batch: Mapping[str, Tensor], rep_in: Irreps) -> list[Float[Tensor, 
     offset = 0
     for count, irrep in rep_in:
         width = count * irrep.dim
-        part = (batch["features"][..., offset : offset + width] * seen).unflatten(-1, (count, irrep.dim))
+        part = (batch["features"][..., offset : offset + width] * seen).reshape(*seen.shape[:2], count, irrep.dim)
         if irrep.l == 0:
             moments += list((part * centred.unsqueeze(-2)).sum(1).unbind(1))
         elif irrep.l == 1:

@@ -24,8 +24,9 @@ import torch
 from torsor.config import to_mapping
 from torsor.errors import TorsorError
 from torsor.io import read_json, remove_leftovers, write_json
-from torsor.study.analysis import Findings, analyse
+from torsor.study.analysis import analyse
 from torsor.study.config import StudyConfig
+from torsor.study.findings import Findings
 from torsor.study.orientations import symmetry_test
 from torsor.study.plan import chosen_rates, grid_specs, tuning_specs
 from torsor.study.runs import RunRecord, RunSpec, execute

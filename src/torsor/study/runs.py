@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from torsor.config import from_mapping, named_from_mapping, to_mapping
 from torsor.data.samples import Samples
@@ -29,7 +27,8 @@ from torsor.study.statistics import equivariance_share
 from torsor.tasks import REGISTRY as TASKS
 from torsor.tasks.base import Task
 from torsor.training import TrainConfig, load_run, train
-from torsor.training.evaluation import Numerics, evaluate
+from torsor.training.cost import count_flops
+from torsor.training.evaluation import Numerics, evaluate, run_network
 from torsor.training.order import batch_indices, derived_seed
 from torsor.training.runs import provenance
 from torsor.training.workers import Workers
@@ -153,7 +152,7 @@ def execute(spec: RunSpec, directory: Path) -> RunRecord:
     settings = from_mapping(TrainConfig, spec.train, "train")
     task = named_from_mapping(TASKS, spec.task, "task").build()
     model = named_from_mapping(MODELS, spec.model, "model")
-    identity = {"key": spec.key, "arm": spec.arm, "size": spec.size, "seed": spec.seed, "learning_rate": spec.learning_rate}
+    identity: dict[str, Any] = {"key": spec.key, "arm": spec.arm, "size": spec.size, "seed": spec.seed, "learning_rate": spec.learning_rate}
     identity |= {
         "order": _order_digest(settings, len(task.splits.train)),
         "test_set": _digest(task.splits.test),
@@ -246,10 +245,8 @@ def _pick(outputs: Any, index: int | None) -> Any:
 def _flops_per_sample(network: nn.Module, task: Task, numerics: Numerics, batch_size: int) -> float:
     """Floating-point operations of the matrix products for one test sample."""
     batch = numerics.place(task.splits.test.take(slice(batch_size)))
-    # fused attention hides its matrix products from the counter
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), numerics.autocast():
-        network(**task.inputs(batch))
-    return counter.get_total_flops() / len(next(iter(batch.values())))
+    with torch.no_grad():
+        return count_flops(lambda: run_network(network, task, batch, numerics)) / len(next(iter(batch.values())))
 
 
 def _order_digest(settings: TrainConfig, size: int) -> str:

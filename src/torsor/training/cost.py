@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from torsor.tasks.base import Task
 from torsor.training.evaluation import Numerics, run_network
@@ -31,6 +33,33 @@ class Cost:
     unused: tuple[str, ...]
 
 
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the operations of the matrix products and convolutions that run under it, by torch's own formulas.
+
+    `FlopCounterMode` attributes them to modules besides, by hooks that `torch.func.grad` inside a module does not survive.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def count_flops(function: Callable[[], Any]) -> int:
+    """Floating-point operations of the matrix products and convolutions that a call runs, those of its backward pass included."""
+    # fused attention hides its matrix products from the counter
+    counter = _Counter()
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        function()
+    return counter.total
+
+
 def measure_cost(network: nn.Module, task: Task, batch: Mapping[str, Tensor], numerics: Numerics) -> Cost:
     """Run one forward and backward pass on a copy of the network and count.
 
@@ -41,12 +70,10 @@ def measure_cost(network: nn.Module, task: Task, batch: Mapping[str, Tensor], nu
         numerics: where to compute.
     """
     twin = copy.deepcopy(network)
-    # fused attention hides its matrix products from the counter
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        torch.autograd.backward(task.loss(run_network(twin, task, batch, numerics), batch))
+    flops = count_flops(lambda: torch.autograd.backward(task.loss(run_network(twin, task, batch, numerics), batch)))
     trained = {name: parameter for name, parameter in twin.named_parameters() if parameter.requires_grad}
     return Cost(
         parameters=sum(parameter.numel() for parameter in trained.values()),
-        flops_per_step=counter.get_total_flops(),
+        flops_per_step=flops,
         unused=tuple(name for name, parameter in trained.items() if parameter.grad is None),
     )
