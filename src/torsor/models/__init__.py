@@ -1,0 +1,43 @@
+"""One architecture a file: what the papers propose, and the plain baselines.
+
+Configurations are frozen dataclasses with `build(signature)`; `REGISTRY` holds them by name and imports them on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from torsor.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from torsor.models.egnn import EGNN, EGNNConfig
+    from torsor.models.mlp import MLP, MLPConfig
+    from torsor.models.transformer import Transformer, TransformerConfig
+
+REGISTRY = Registry(
+    "model",
+    Entry("egnn", "torsor.models.egnn:EGNNConfig", "messages along differences of points, exact in E(3)", "arXiv 2102.09844"),
+    Entry("transformer", "torsor.models.transformer:TransformerConfig", "plain attention over points, exact in T(3) x S()"),
+    Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on the flattened cloud, no symmetry"),
+)
+
+_NAMES = {
+    "EGNN": "egnn",
+    "EGNNConfig": "egnn",
+    "MLP": "mlp",
+    "MLPConfig": "mlp",
+    "Transformer": "transformer",
+    "TransformerConfig": "transformer",
+}
+
+__all__ = ["EGNN", "MLP", "REGISTRY", "EGNNConfig", "MLPConfig", "Transformer", "TransformerConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a model the first time it is used, so that looking at the registry stays fast."""
+    if name in _NAMES:
+        return getattr(import_module(f"torsor.models.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'torsor.models' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

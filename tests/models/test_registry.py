@@ -1,0 +1,38 @@
+"""The registry is light to look at, and every line of it works."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from torsor import models
+from torsor.models import REGISTRY
+from torsor.signatures import PointClouds
+
+SIGNATURE = PointClouds("2x0e + 1x1o", "1x1o", edge_features=1, points=4)
+
+
+def test_looking_at_the_registry_imports_no_model() -> None:
+    heavy = "[name for name in sys.modules if name.startswith('torsor.models.') or name == 'torch']"
+    code = f"import sys, torsor.models as models; list(models.REGISTRY); print({heavy})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_default_config_builds_a_model_that_serves_point_clouds(name: str) -> None:
+    config = REGISTRY.load(name)()
+    model = config.build(SIGNATURE)
+    assert PointClouds in config.families
+    assert model(**SIGNATURE.example(2, 4)).shape == (2, 4, 3)
+    assert torch.isfinite(model(**SIGNATURE.example(2, 4))).all()
+
+
+@pytest.mark.parametrize("name", [name for name in models.__all__ if name != "REGISTRY"])
+def test_every_name_is_there(name: str) -> None:
+    assert getattr(models, name).__name__ == name
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="Perceptron"):
+        _ = models.Perceptron
