@@ -3,16 +3,20 @@
 import copy
 import re
 from collections.abc import Mapping
+from functools import reduce
 from itertools import pairwise, permutations, product
 from math import factorial, prod
+from operator import mul
 
 import pytest
 import torch
 from torch import Tensor
 
 from torsor.errors import RepresentationError, ShapeError, UnknownNameError
+from torsor.groups import Element, S
 from torsor.nn.permutation_linear import PermutationLinear
 from torsor.nn.permutation_maps import Axes, Spec, parse
+from torsor.representations import Matrix, equivariant_basis
 
 DWS = "w1: i=2 h, b1: h, w2: h o=3, b2: o=3"
 SPECS = {
@@ -134,6 +138,37 @@ def test_maps_are_a_basis_of_all_equivariant_matrices(text: str) -> None:
     layer = layer_of(text)
     maps = span(layer)
     assert torch.linalg.matrix_rank(maps.flatten(1)) == len(maps) == orbits(layer.spec)
+
+
+def representation(side: tuple[Axes, ...], names: list[str]) -> Matrix:
+    """Permutation matrices of all entries, from those of the sets, by Kronecker products."""
+
+    def matrices(g: Element) -> Tensor:
+        elements = dict(zip(names, g if isinstance(g, tuple) else (g,), strict=True))
+        sets = {name: S(p.shape[-1]).matrix(p) for name, p in elements.items()}
+        fixed = {name: torch.eye(size, dtype=torch.float64) for axes in side for name, size in axes.fixed}
+        blocks = []
+        for axes in side:
+            block = torch.ones_like(sets[names[0]][..., :1, :1])
+            for name in axes.names:
+                block = torch.einsum("...ab,...cd->...acbd", block, {**sets, **fixed}[name]).flatten(-4, -3).flatten(-2)
+            blocks.append(block)
+        return torch.stack([torch.block_diag(*parts) for parts in zip(*(b.flatten(0, -3) for b in blocks), strict=True)]).unflatten(
+            0, blocks[0].shape[:-2]
+        )
+
+    return Matrix(matrices, sum(prod(sizes_of(axes, SIZES)) for axes in side))
+
+
+@pytest.mark.parametrize("text", ["n n -> n", "r c -> r c", "n i=2 -> n", "a: r c, b: c -> a: r c, b: c"])
+def test_span_is_that_of_the_numerical_solution(text: str) -> None:
+    layer = layer_of(text)
+    names = sorted({name for axes in (*layer.spec.inputs, *layer.spec.outputs) for name in axes.sets})
+    group = reduce(mul, (S(SIZES[name]) for name in names))
+    reps = [representation(side, names) for side in (layer.spec.inputs, layer.spec.outputs)]
+    solved = equivariant_basis(*reps, group).flatten(1)
+    ours = torch.linalg.qr(span(layer).flatten(1).T).Q
+    torch.testing.assert_close(ours @ ours.T, solved.T @ solved, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("text", [*SPECS, DWS, "n n n -> n n"])
