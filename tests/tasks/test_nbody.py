@@ -9,6 +9,7 @@ from torch import Tensor
 from torsor.data.nbody import FRAME_TIME
 from torsor.errors import ConfigError, DataError
 from torsor.groups import E, S
+from torsor.representations import Irreps
 from torsor.tasks import REGISTRY
 from torsor.tasks.nbody import VARIANTS, NBodyConfig
 
@@ -22,7 +23,7 @@ def test_registry_builds_the_task_by_name() -> None:
 
 @pytest.mark.parametrize("variant", VARIANT_NAMES)
 def test_batches_have_the_shapes_of_the_signature(variant: str) -> None:
-    task = NBodyConfig(variant=variant, charges=True, **SMALL).build()
+    task = NBodyConfig(variant=variant, **SMALL).build()
     assert [len(samples) for _, samples in task.splits.items()] == [60, 20, 30]
     batch = task.splits.train.take(torch.tensor([5, 2]))
     n = task.signature.points
@@ -33,6 +34,14 @@ def test_batches_have_the_shapes_of_the_signature(variant: str) -> None:
         assert batch["edge_features"].shape == (2, n, n, 1)
     assert "target" not in task.inputs(batch)
     assert set(task.symmetry.inputs) == set(batch)
+
+
+def test_charges_become_features_where_asked_for() -> None:
+    task = NBodyConfig(charges=True, **SMALL).build()
+    assert task.signature.rep_in == Irreps("1x0e + 1x1o")
+    batch = task.splits.train.take(slice(4))
+    charges = batch["features"][..., 0]
+    assert torch.equal(charges.unsqueeze(1) * charges.unsqueeze(2), batch["edge_features"][..., 0])
 
 
 @pytest.mark.parametrize("variant", VARIANT_NAMES)
@@ -56,7 +65,7 @@ def test_metrics_are_in_the_units_of_the_simulation() -> None:
     assert abs(float(task.loss(torch.zeros_like(batch["target"]), batch)) * task.scale**2 - float(by_hand.mean())) < 1e-6
 
 
-@pytest.mark.parametrize("variant", VARIANT_NAMES)
+@pytest.mark.parametrize("variant", ["headline", "gravity"])
 def test_smaller_training_set_is_a_prefix_and_leaves_the_test_set_alone(variant: str) -> None:
     small = NBodyConfig(variant=variant, **SMALL).build().splits
     large = NBodyConfig(variant=variant, **{**SMALL, "train_size": 300}).build().splits

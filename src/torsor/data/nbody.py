@@ -190,17 +190,18 @@ def read_published(folder: Path, split: str, frames: tuple[int, ...]) -> tuple[F
 
 
 # Inside the integrators a state is [n, 3, s]: the pair differences and the force sums are then two small matrix products over all systems.
+# These functions run at every step, so their shapes are checked by those who call them.
 
 
-def _flat(state: Float[Tensor, "s n 3"]) -> Float[Tensor, "n 3 s"]:
+def _flat(state: Tensor) -> Tensor:
     return state.permute(1, 2, 0).contiguous()
 
 
-def _unflat(state: Float[Tensor, "n 3 s"]) -> Float[Tensor, "s n 3"]:
+def _unflat(state: Tensor) -> Tensor:
     return state.permute(2, 0, 1).contiguous()
 
 
-def _incidence(systems: Systems) -> Float[Tensor, "p n"]:
+def _incidence(systems: Systems) -> Tensor:
     """Row (i, j), i < j, has +1 at i and -1 at j."""
     n = systems.charges.shape[1]
     first, second = torch.triu_indices(n, n, offset=1, device=systems.charges.device)
@@ -208,13 +209,13 @@ def _incidence(systems: Systems) -> Float[Tensor, "p n"]:
     return eye[first] - eye[second]
 
 
-def _pair_products(systems: Systems, pairs: Float[Tensor, "p n"]) -> Float[Tensor, "p s"]:
+def _pair_products(systems: Systems, pairs: Tensor) -> Tensor:
     first, second = pairs.argmax(1), pairs.argmin(1)
     return systems.charges.T[first] * systems.charges.T[second]
 
 
-def _forces(x: Float[Tensor, "n 3 s"], coupling: Float[Tensor, "p s"], pairs: Float[Tensor, "p n"]) -> Float[Tensor, "n 3 s"]:
-    """Sum over the other particles of coupling (x_i - x_j) / |x_i - x_j|^3."""
+def _forces(x: Tensor, coupling: Tensor, pairs: Tensor) -> Tensor:
+    """Sum over the other particles of coupling (x_i - x_j) / |x_i - x_j|^3; coupling is [p, s], pairs [p, n]."""
     systems = x.shape[-1]
     difference = (pairs @ x.flatten(1)).view(-1, 3, systems)
     square = (difference * difference).sum(1)
@@ -222,16 +223,16 @@ def _forces(x: Float[Tensor, "n 3 s"], coupling: Float[Tensor, "p s"], pairs: Fl
     return (pairs.T @ weighted.flatten(1)).view(-1, 3, systems)
 
 
-def _clip_components(force: Float[Tensor, "n 3 s"]) -> Float[Tensor, "n 3 s"]:
+def _clip_components(force: Tensor) -> Tensor:
     return force.clamp(-MAX_FORCE, MAX_FORCE)
 
 
-def _clip_norms(force: Float[Tensor, "n 3 s"]) -> Float[Tensor, "n 3 s"]:
+def _clip_norms(force: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(force, dim=1, keepdim=True)
     return force * (MAX_FORCE / norm.clamp(min=MAX_FORCE))
 
 
-def _reflect(x: Float[Tensor, "n 3 s"], v: Float[Tensor, "n 3 s"], box: float) -> tuple[Float[Tensor, "n 3 s"], Float[Tensor, "n 3 s"]]:
+def _reflect(x: Tensor, v: Tensor, box: float) -> tuple[Tensor, Tensor]:
     """Fold positions back into the box and turn the velocity component inwards."""
     outside = x.abs() > box
     return torch.where(outside, x.sign() * 2 * box - x, x), torch.where(outside, -x.sign() * v.abs(), v)
