@@ -1,0 +1,6 @@
+"""SE(3)-Transformers (Fuchs, Worrall, Fischer, Welling, 2020): attention on irreducible representations of rotations."""
+
+from torsor.models.se3_transformer.config import SE3TransformerConfig
+from torsor.models.se3_transformer.model import SE3Transformer
+
+__all__ = ["SE3Transformer", "SE3TransformerConfig"]
