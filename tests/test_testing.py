@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from torsor.check import contract_of
+from torsor.errors import GroupError
 from torsor.groups import SE, S
 from torsor.representations import Irreps, Permuted, Points, Trivial
 from torsor.symmetry import Symmetry
-from torsor.testing import LENGTHS, ModelSuite, contract_of, gradients, optimise, outputs, total
+from torsor.testing import LENGTHS, ModelSuite, gradients, optimise, outputs, total
 
 FEATURES = Irreps("2x0e")
 CONTRACT = Symmetry(
@@ -198,8 +200,12 @@ def test_a_contract_that_the_model_keeps_is_not_beyond_it():
 
 
 def test_a_module_without_a_contract_is_told_to_have_one():
-    with pytest.raises(AssertionError, match=r"Linear has no contract: set self.symmetry"):
-        contract_of(nn.Linear(1, 1))
+    class Bare(SpringSuite):
+        def make(self, dtype):
+            return nn.Linear(1, 1)
+
+    with pytest.raises(GroupError, match=r"Linear has no contract: give"):
+        Bare().test_contract_holds_at_initialisation(torch.float64)
 
 
 def test_a_suite_without_its_two_methods_says_which():

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from torsor.check import assert_equivariant, equivariance_error
+from torsor.check import assert_equivariant, contract_of, equivariance_error
 from torsor.check.calls import Module
 from torsor.errors import missing_dependency
 from torsor.symmetry import Actions, Symmetry, permuted_axes
@@ -292,13 +292,6 @@ class ModelSuite:
         with torch.no_grad():
             found = contract_of(module).named_outputs(exported(**inputs))
         require_close(found, expected, 1e-12)
-
-
-def contract_of(module: Module) -> Symmetry:
-    """The contract that a module carries, compiled or not."""
-    contract = getattr(module, "symmetry", None)
-    assert isinstance(contract, Symmetry), f"{type(module).__name__} has no contract: set self.symmetry = Symmetry(...)"
-    return contract
 
 
 def outputs(module: Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 Nothing is believed: a contract is a claim, `equivariance_error` measures it, `assert_equivariant` holds a module to it.
 """
 
-from torsor.check.measure import assert_equivariant, equivariance_error
+from torsor.check.assertion import assert_equivariant
+from torsor.check.measure import contract_of, equivariance_error
 from torsor.check.report import EquivarianceReport, MeanRow, Row
 
-__all__ = ["EquivarianceReport", "MeanRow", "Row", "assert_equivariant", "equivariance_error"]
+__all__ = ["EquivarianceReport", "MeanRow", "Row", "assert_equivariant", "contract_of", "equivariance_error"]
