@@ -11,10 +11,17 @@ from torsor.registry import Entry, Registry
 if TYPE_CHECKING:
     from torsor.models.egnn import EGNN, EGNNConfig
     from torsor.models.mlp import MLP, MLPConfig
+    from torsor.models.se3_transformer import SE3Transformer, SE3TransformerConfig
     from torsor.models.transformer import Transformer, TransformerConfig
 
 REGISTRY = Registry(
     "model",
+    Entry(
+        "se3-transformer",
+        "torsor.models.se3_transformer:SE3TransformerConfig",
+        "attention on irreps of any degree, exact in SE(3) or E(3)",
+        "arXiv 2006.10503",
+    ),
     Entry("egnn", "torsor.models.egnn:EGNNConfig", "messages along differences of points, exact in E(3)", "arXiv 2102.09844"),
     Entry("transformer", "torsor.models.transformer:TransformerConfig", "plain attention over points, exact in T(3) x S()"),
     Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on the flattened cloud, no symmetry"),
@@ -25,11 +32,23 @@ _NAMES = {
     "EGNNConfig": "egnn",
     "MLP": "mlp",
     "MLPConfig": "mlp",
+    "SE3Transformer": "se3_transformer",
+    "SE3TransformerConfig": "se3_transformer",
     "Transformer": "transformer",
     "TransformerConfig": "transformer",
 }
 
-__all__ = ["EGNN", "MLP", "REGISTRY", "EGNNConfig", "MLPConfig", "Transformer", "TransformerConfig"]
+__all__ = [
+    "EGNN",
+    "MLP",
+    "REGISTRY",
+    "EGNNConfig",
+    "MLPConfig",
+    "SE3Transformer",
+    "SE3TransformerConfig",
+    "Transformer",
+    "TransformerConfig",
+]
 
 
 def __getattr__(name: str) -> Any:
