@@ -9,7 +9,7 @@ from scipy.special import sph_harm_y
 from torch import Tensor
 
 from torsor.errors import RepresentationError, ShapeError
-from torsor.representations.harmonics import solid_harmonics_naive, spherical_harmonics
+from torsor.representations.harmonics import solid_harmonics, spherical_harmonics
 
 NORMALIZATIONS = ("component", "norm", "integral")
 
@@ -69,16 +69,35 @@ def test_float32_error_stays_below_5e_6_up_to_degree_6_everywhere(generator):
     assert error.abs().max() < 5e-6
 
 
-def test_fast_path_equals_the_naive_path_and_so_do_its_derivatives(generator):
-    v = directions(20, generator).requires_grad_()
-    weight = torch.randn(24 + 6, 81, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize("l_max", [2, 3, 8])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_fast_path_equals_the_naive_path_and_so_do_its_derivatives(l_max, normalize, generator):
+    v = directions(20, generator) * 1.5
+    weight = torch.randn(30, (l_max + 1) ** 2, generator=generator, dtype=torch.float64)
     second = torch.randn(30, 3, generator=generator, dtype=torch.float64)
     results = []
-    for values in (spherical_harmonics(8, v, normalize=False), solid_harmonics_naive(8, v, "component")):
-        (first,) = torch.autograd.grad(values, v, weight, create_graph=True)
-        results.append((values, first, *torch.autograd.grad(first, v, second)))
+    for function in (
+        lambda v: spherical_harmonics(l_max, v, normalize),
+        lambda v: solid_harmonics(l_max, torch.nn.functional.normalize(v, dim=-1) if normalize else v, "component"),
+    ):
+        x, w = v.clone().requires_grad_(), weight.clone().requires_grad_()
+        values = function(x)
+        (first,) = torch.autograd.grad(values, x, w, retain_graph=True)  # runs the recursion backwards
+        (again,) = torch.autograd.grad(values, x, w, create_graph=True)  # is made of the values
+        results.append((values, first, again, *torch.autograd.grad(again, (x, w), second)))
     for ours, naive in zip(*results, strict=True):
         assert (ours - naive).abs().max() <= 1e-13 * naive.abs().max()
+
+
+def test_gradient_does_not_write_into_what_it_is_given(generator):
+    v = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    values = spherical_harmonics(4, v)
+    weight = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+    before, copy = weight.clone(), values.detach().clone()
+    first, second = (torch.autograd.grad(values, v, weight, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(weight, before)
+    assert torch.equal(values, copy)
 
 
 @pytest.mark.parametrize("normalize", [True, False])
