@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from torsor.nn.frames import EdgeFrames, Frames, SpaceFrames, order_major
 from torsor.nn.radial import SILU_POWER, RadialSettings, RadialTrunk
-from torsor.nn.tensor_field import order_table, terms, truncation
-from torsor.representations.clebsch_gordan import so2_tables
+from torsor.nn.tensor_field import in_place_factor, order_table, terms, truncation
 
 
 class DepthwiseKernel(nn.Module):
@@ -126,7 +125,7 @@ class DepthwiseKernel(nn.Module):
     def _in_place(self, hidden: Tensor, local: Tensor) -> Float[Tensor, "e _ p c"]:
         """Messages between points in the same place: only J = 0, which multiplies each degree by a number."""
         common = range(min(self.l_in, self.l_out) + 1)
-        weight = torch.stack([self._truncated()[self.slots.index((l, l, 0))] * float(so2_tables(l, l)[l, 0]) for l in common])
+        weight = torch.stack([self._truncated()[self.slots.index((l, l, 0))] * in_place_factor(l) for l in common])
         numbers = self._radial(hidden, weight)
         places = {key: i for i, key in enumerate(order_major(self.l_in))}
         parts = [

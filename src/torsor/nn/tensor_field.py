@@ -79,6 +79,11 @@ def order_table(degrees_out: str, degrees_in: str, parity: int, orders: int) -> 
     return np.array(rows)
 
 
+def in_place_factor(l: int) -> float:
+    """The kernel of (l, l) between points in the same place is phi_0 times this number: w^{ll0} Y_0 = 1 / sqrt(4 pi (2l + 1))."""
+    return 1 / sqrt(4 * pi * (2 * l + 1))
+
+
 class TensorFieldKernel(nn.Module):
     """Messages of several projections (keys and values) along the same edges, with weights for each pair of channels.
 
@@ -286,7 +291,7 @@ class TensorFieldKernel(nn.Module):
             of_p = []
             for p in range(len(self.outputs)):
                 trunk = 0 if self.shared or (p, l, l) not in self.pairs else self.pairs.index((p, l, l))
-                weight = self._block(p, l, l)[0].flatten(0, 1) * float(so2_tables(l, l)[l, 0])
+                weight = self._block(p, l, l)[0].flatten(0, 1) * in_place_factor(l)
                 of_p.append(contract(hidden[:, :, trunk : trunk + 1], rows, weight.expand(2 * l + 1, -1, -1)))
             for m, y in zip(range(-l, l + 1), torch.stack(of_p, 2), strict=True):
                 parts[l, m] = y

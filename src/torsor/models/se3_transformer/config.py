@@ -49,11 +49,12 @@ class SE3TransformerConfig:
         norm: "layer" normalisation of every degree after a block, or "none" (published).
         nonlinearity: after it, "gate", "norm" (GNormSE3) or "norm_bias" (GNormBias), or "none".
         norm_eps: eps of the norm nonlinearities; 1e-12 is published, and amplifies rounding noise of features that vanish by symmetry.
+        block: the hidden layers are "attention" blocks or "tfn" layers (tensor-field networks).
         final: the last layer is an "attention" block or a "tfn" layer (mean of tensor-field messages).
         last_heads: heads of the final block, None for `heads`.
         last_channels: channels of its values for each degree, None for those of the hidden features.
         self_term: how a "tfn" layer uses its own features: "skip" (added to the mean) or "message" (self-interaction of the mean).
-        readout: hidden units of a network on the pooled scalars, None for none (needs `pool`).
+        readout: channels of a network on pooled scalars that makes the output, None for none (needs `pool`, and scalars as output).
         parity: equivariant under reflections too; irreps must have natural parity (0e, 1o, 2e, ..).
         orders: highest order |m| that kernels couple, None for all; fewer is cheaper and less expressive, and still exactly equivariant.
     """
@@ -86,6 +87,7 @@ class SE3TransformerConfig:
     norm: Literal["layer", "none"] = "layer"
     nonlinearity: Literal["gate", "norm", "norm_bias", "none"] = "gate"
     norm_eps: float = 0.1
+    block: Literal["attention", "tfn"] = "attention"
     final: Literal["attention", "tfn"] = "attention"
     last_heads: int | None = None
     last_channels: int | None = None

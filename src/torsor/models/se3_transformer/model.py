@@ -74,12 +74,13 @@ class SE3Transformer(nn.Module):
         _check(signature, config)
         self.symmetry = signature.symmetry(E(3) * S() if config.parity else SE(3) * S())
         self.layout_in = FiberLayout(signature.rep_in if signature.rep_in.dim else Irreps("1x0e"))
-        self.layout_out = FiberLayout(signature.rep_out)
-        self._build(self.layout_in.fiber, config.hidden(), self.layout_out.fiber)
+        width, last = config.readout, signature.rep_out
         self.readout: nn.Sequential | None = None
-        if config.readout is not None:
-            width = signature.rep_out.dim
-            self.readout = nn.Sequential(nn.Linear(width, config.readout), nn.ReLU(), nn.Linear(config.readout, 1))
+        if width is not None:
+            self.readout = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, last.dim))
+            last = Irreps(f"{width}x0e")
+        self.layout_out = FiberLayout(last)
+        self._build(self.layout_in.fiber, config.hidden(), self.layout_out.fiber)
 
     def _build(self, first: Fiber, hidden: Fiber, last: Fiber) -> None:
         config, radial = self.config, self.config.radial_settings(self.signature.edge_features)
@@ -91,7 +92,10 @@ class SE3Transformer(nn.Module):
         )
         divided = tuple(count // config.div for count in hidden.channels)
         self.blocks = nn.ModuleList(
-            AttentionBlock(fiber, hidden, config, radial, divided, config.heads, config.interaction) for fiber in fibers[:-1]
+            TensorFieldLayer(fiber, hidden, config, radial)
+            if config.block == "tfn"
+            else AttentionBlock(fiber, hidden, config, radial, divided, config.heads, config.interaction)
+            for fiber in fibers[:-1]
         )
         self.nonlinearities = nn.ModuleList(nonlinearity(hidden, config) for _ in fibers[:-1])
         self.last: AttentionBlock | TensorFieldLayer
