@@ -1,0 +1,9 @@
+"""Published experiments, one a TOML file: task, model, training settings and the published figures.
+
+A recipe `se3-transformer/nbody` is the file `se3-transformer/nbody.toml` of this folder. A file with `[variants.NAME]` holds one recipe for
+each, `molecules/rmd17-ethanol` being the variant `ethanol` of `molecules/rmd17.toml`. A recipe of one's own is any such file.
+"""
+
+from torsor.recipes.recipe import Published, Recipe, Size, load_recipe, recipe_names
+
+__all__ = ["Published", "Recipe", "Size", "load_recipe", "recipe_names"]

@@ -42,9 +42,9 @@ class RunResult:
     seconds_per_step: float
 
     @property
-    def flops(self) -> int:
+    def flops(self) -> float:
         """Floating-point operations of the whole training."""
-        return self.flops_per_step * self.steps
+        return float(self.flops_per_step * self.steps)
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,172 @@
+"""Reading recipes: strict, so that a misspelt key is an error and not a setting that is silently left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torsor.config import from_mapping, merge, read_toml
+from torsor.errors import ConfigError, unknown_name
+from torsor.training import RunConfig
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure.
+
+    Args:
+        metric: the metric of our task that it is compared with.
+        value: the figure, in the metric's unit.
+        by: the method that it belongs to.
+        std: its standard deviation over runs, where published.
+        source: paper and table; that of `sources` for this method if not given.
+        setting: how its setting differs from the recipe's, empty where it does not.
+    """
+
+    metric: str
+    value: float
+    by: str
+    std: float | None = None
+    source: str = ""
+    setting: str = ""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How a recipe is run on smaller machines: changes to its settings.
+
+    Args:
+        note: what is different from the published setting, and how long it takes on which machine.
+        task: settings of the task to change.
+        model: settings of the model to change.
+        train: settings of the training to change.
+        published: figures to compare with instead, where there are some for this setting.
+    """
+
+    note: str
+    task: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    published: tuple[Published, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published experiment.
+
+    Args:
+        task: name and settings of the task.
+        model: name and settings of the model.
+        train: settings of the training.
+        augment: whether every sample is moved by a random group element.
+        paper: authors, year and table.
+        summary: one line for `torsor list`.
+        published: the figures to compare with.
+        sources: method -> paper and table, for figures that do not name their own.
+        notes: sentences to print beside the figures.
+        sizes: smaller or larger ways to run it.
+    """
+
+    task: dict[str, Any]
+    model: dict[str, Any]
+    train: dict[str, Any] = field(default_factory=dict)
+    augment: bool = False
+    paper: str = ""
+    summary: str = ""
+    published: tuple[Published, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    sizes: dict[str, Size] = field(default_factory=dict)
+
+    def config(self, size: str | None = None, where: str = "the recipe") -> RunConfig:
+        """The settings of a run.
+
+        Args:
+            size: one of `sizes`; the settings as they stand if not given.
+            where: how an error names the recipe.
+
+        Raises:
+            ConfigError: a setting is wrong; names it.
+            UnknownNameError: the recipe has no such size, or the task or model is not registered.
+        """
+        tables = {name: getattr(self, name) for name in ("task", "model", "train")}
+        if size is not None:
+            changes = self.size(size)
+            tables = {name: merge(table, getattr(changes, name)) for name, table in tables.items()}
+        return RunConfig.from_mapping({**tables, "augment": self.augment}, where)
+
+    def size(self, name: str) -> Size:
+        """The changes of a size.
+
+        Raises:
+            UnknownNameError: the recipe has no such size.
+        """
+        if name not in self.sizes:
+            raise unknown_name("size", name, self.sizes)
+        return self.sizes[name]
+
+    def figures(self, size: str | None = None) -> tuple[Published, ...]:
+        """The published figures to compare a run of a size with, each with its source."""
+        own = None if size is None else self.size(size).published
+        found = self.published if own is None else own
+        return tuple(dataclasses.replace(figure, source=figure.source or self.sources.get(figure.by, "")) for figure in found)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that ship with torsor."""
+    return tuple(_files())
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe that ships with torsor, by name, or the user's own, by its TOML file.
+
+    Raises:
+        ConfigError: the file is missing, or a key in it is wrong; names it.
+        UnknownNameError: no recipe has that name; gives the nearest.
+    """
+    text = str(name)
+    if text.endswith(".toml"):
+        content = read_toml(text)
+        if "variants" in content:
+            known = ", ".join(content["variants"])
+            raise ConfigError(
+                f"{text} has variants, which only recipes that ship with torsor may: take one of {known} into a file of its own"
+            )
+        return _checked(content, text)
+    if text not in _files():
+        raise unknown_name("recipe", text, _files())
+    path, variant = _files()[text]
+    content = read_toml(path)
+    variants = content.pop("variants", {})
+    return _checked(merge(content, variants[variant]) if variant else content, text)
+
+
+@lru_cache(maxsize=1)
+def _files() -> dict[str, tuple[Path, str]]:
+    """Recipe -> its file, and the variant in it where there are variants."""
+    return {name: (path, variant) for path in sorted(FOLDER.rglob("*.toml")) for name, variant in _variants(path)}
+
+
+def _variants(path: Path) -> Iterator[tuple[str, str]]:
+    name = path.relative_to(FOLDER).with_suffix("").as_posix()
+    variants = read_toml(path).get("variants", {})
+    yield from ((f"{name}-{variant}", variant) for variant in variants)
+    if not variants:
+        yield name, ""
+
+
+def _checked(content: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe, with all of its sizes read once, so that a mistake in any of them shows at once."""
+    recipe = from_mapping(Recipe, content, where)
+    for size in (None, *recipe.sizes):
+        recipe.config(size, where if size is None else f"{where} [sizes.{size}]")
+        for figure in recipe.figures(size):
+            if not figure.source:
+                raise ConfigError(f"{where} gives no source for the published {figure.metric} of {figure.by}: give source, or [sources]")
+    return recipe
