@@ -69,9 +69,9 @@ class Conjugate(Action):
     def _blocks(self, x: Tensor, matrix: Tensor) -> Tensor:
         """Multiply every degree-1 block of the last axis."""
         matrix = matrix.to(x)
-        parts = x.split([count * (2 * degree + 1) for count, degree in self._degrees], dim=-1)
+        parts = torch.split(x, [count * (2 * degree + 1) for count, degree in self._degrees], dim=-1)
         moved = [
-            (part.unflatten(-1, (count, 3)) @ matrix.T).flatten(-2) if degree == 1 else part
+            (part.reshape(*part.shape[:-1], count, 3) @ matrix.T).flatten(-2) if degree == 1 else part
             for part, (count, degree) in zip(parts, self._degrees, strict=True)
         ]
         return torch.cat(moved, dim=-1)

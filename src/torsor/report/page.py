@@ -14,6 +14,7 @@ STYLE = """
 body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 66rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
+h1.part { margin-top: 4.5rem; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--rule); }
 p { margin: .5rem 0; max-width: 52rem; }
 .sub, .note, figcaption { color: var(--soft); font-size: .9rem; }
@@ -50,11 +51,11 @@ class Html:
 Piece = str | Html
 
 
-def page(title: str, *pieces: Piece) -> str:
+def page(name: str, *pieces: Piece) -> str:
     """A whole document.
 
     Args:
-        title: of the window and the top line.
+        name: title of the window and the top line.
         pieces: what follows; a string becomes a paragraph.
     """
     body = "\n".join(piece.source if isinstance(piece, Html) else paragraph(piece).source for piece in pieces)
@@ -64,8 +65,13 @@ def page(title: str, *pieces: Piece) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(name)}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def title(text: str) -> Html:
+    """The title of a part of a page that has several."""
+    return Html(f'<h1 class="part">{escape(text)}</h1>')
 
 
 def heading(text: str) -> Html:

@@ -55,7 +55,7 @@ def _cost(results: Sequence[RunResult]) -> Table:
             f"{result.steps:,}",
             f"{result.best_step:,}",
             f"{result.samples:,}",
-            f"{quantity(result.flops)}FLOP",
+            f"{quantity(float(result.flops))}FLOP",
             seconds(result.seconds),
         )
         for result in results
@@ -66,10 +66,10 @@ def _cost(results: Sequence[RunResult]) -> Table:
 def _curves(roots: Sequence[Path]) -> list[Html]:
     """Training loss and validation metric over the steps."""
     records = {root.name: read_lines(root / "metrics.jsonl") for root in roots}
-    loss = {name: [(line["step"], line["loss"]) for line in lines if "loss" in line] for name, lines in records.items()}
+    loss = {name: [(float(line["step"]), line["loss"]) for line in lines if "loss" in line] for name, lines in records.items()}
     headline = RunResult.read(roots[0]).headline
     valid = {
-        name: [(line["step"], line["valid"][headline]) for line in lines if headline in line.get("valid", {})]
+        name: [(float(line["step"]), line["valid"][headline]) for line in lines if headline in line.get("valid", {})]
         for name, lines in records.items()
     }
     return [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torsor.io import atomic_write_text
 from torsor.report import plots, words
-from torsor.report.page import Html, Piece, code, figure, heading, items, page, paragraph, side_by_side, verdict
+from torsor.report.page import Html, Piece, code, figure, heading, items, page, paragraph, side_by_side, title, verdict
 from torsor.report.tables import Table, percent
 from torsor.study.analysis import analyse
 from torsor.study.findings import Findings
@@ -14,16 +15,35 @@ from torsor.study.findings import Findings
 TITLE = "Does symmetry matter here?"
 
 
-def write_study_report(directory: str | Path) -> Path:
-    """Write `report.html` into the directory of a study, finished or not, and give its path.
+def write_study_report(directories: Sequence[str | Path]) -> Path:
+    """Write one `report.html` about some studies, finished or not, and give its path.
+
+    Args:
+        directories: of the studies. The page of one study goes into its directory, that of several beside the first.
 
     Raises:
-        CheckpointError: the directory holds no study.
+        CheckpointError: a directory holds no study.
     """
-    path = Path(directory) / "report.html"
-    findings = analyse(directory)
-    atomic_write_text(path, page(TITLE, paragraph(subtitle(findings), "sub"), *study_pieces(findings)))
+    roots = [Path(directory) for directory in directories]
+    found = {root.name: analyse(root) for root in roots}
+    if len(found) == 1:
+        path, pieces = roots[0] / "report.html", _study(*found.values())
+    else:
+        path, pieces = roots[0].parent / "report.html", [Html(_overview(found).html())]
+        for name, findings in found.items():
+            pieces += [title(name), *_study(findings)]
+    atomic_write_text(path, page(TITLE, *pieces))
     return path
+
+
+def _study(findings: Findings) -> list[Piece]:
+    return [paragraph(subtitle(findings), "sub"), *study_pieces(findings)]
+
+
+def _overview(found: Mapping[str, Findings]) -> Table:
+    """The verdicts of several studies."""
+    rows = tuple((name, findings.verdict, words.headline(findings)) for name, findings in found.items())
+    return Table(("study", "verdict", "in words"), rows, prose=True)
 
 
 def subtitle(findings: Findings) -> str:

@@ -52,10 +52,11 @@ def number(value: float, digits: int = 3) -> str:
         return "n/a"
     if math.isinf(value):
         return "beyond" if value > 0 else "below"
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+    rounded = float(f"{value:.{digits - 1}e}")
+    if value != 0 and not 1e-3 <= abs(rounded) < 1e5:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return f"{mantissa}e{int(exponent)}"
-    decimals = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+    decimals = max(0, digits - 1 - (math.floor(math.log10(abs(rounded))) if value else 0))
     return f"{value:.{decimals}f}"
 
 

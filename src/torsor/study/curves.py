@@ -9,7 +9,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Real
 from numpy import ndarray
 
 from torsor.study.statistics import Interval
@@ -17,7 +17,7 @@ from torsor.study.statistics import Interval
 Trend = Literal["WIDENING", "PARALLEL", "NARROWING", "UNRESOLVED"]
 
 
-def crossing(sizes: Float[ndarray, "k"], logs: Float[ndarray, "k"], level: float) -> float:
+def crossing(sizes: Real[ndarray, "k"], logs: Float[ndarray, "k"], level: float) -> float:
     """The smallest training-set size at which a learning curve, straight between its points in log-log, is at or below a log loss.
 
     Returns:
@@ -33,7 +33,7 @@ def crossing(sizes: Float[ndarray, "k"], logs: Float[ndarray, "k"], level: float
     return float(np.exp(np.log(sizes[i - 1]) + share * (np.log(sizes[i]) - np.log(sizes[i - 1]))))
 
 
-def data_multiplier(sizes: Float[ndarray, "k"], top: Float[ndarray, "k"], bottom: Float[ndarray, "k"]) -> float:
+def data_multiplier(sizes: Real[ndarray, "k"], top: Float[ndarray, "k"], bottom: Float[ndarray, "k"]) -> float:
     """m_D = n_top / n_bottom: how many times more data arm `top` needs for the loss that the worse of the two reaches with all of it.
 
     Returns:
@@ -51,7 +51,7 @@ def data_multiplier(sizes: Float[ndarray, "k"], top: Float[ndarray, "k"], bottom
     return 0.0 if math.isinf(needs[0]) else needs[0] / needs[1]
 
 
-def slope(sizes: Float[ndarray, "k"], logs: Float[ndarray, "*r k"]) -> Float64[ndarray, "*r"]:
+def slope(sizes: Real[ndarray, "k"], logs: Float[ndarray, "*r k"]) -> Float64[ndarray, "*r"]:
     """Least-squares slope of logs against log10 of the size: the change for ten times the data."""
     x = np.log10(np.asarray(sizes, dtype=np.float64))
     x = x - x.mean()

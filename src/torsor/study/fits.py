@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64, Real
 from numpy import ndarray
 
 from torsor.errors import DataError
@@ -37,7 +37,7 @@ class PowerLaw:
     smallest: float
     largest: float
 
-    def __call__(self, n: Float[ndarray, "..."]) -> Float64[ndarray, "..."]:
+    def __call__(self, n: Real[ndarray, "..."]) -> Float64[ndarray, "..."]:
         """The law at n.
 
         Raises:
@@ -53,7 +53,7 @@ class PowerLaw:
         return f"{floor}{self.scale:.3g} n^-{self.exponent:.3g}"
 
 
-def fit(n: Float[ndarray, "p"], loss: Float[ndarray, "p"]) -> PowerLaw | None:
+def fit(n: Real[ndarray, "p"], loss: Real[ndarray, "p"]) -> PowerLaw | None:
     """Fit log loss by least squares, with and without a floor, and keep the better by AICc.
 
     Args:

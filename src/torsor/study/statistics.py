@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -118,7 +119,7 @@ def _student(generator: np.random.Generator, variance: ndarray, freedom: int, sa
     # few seeds leave the covariance without full rank, which a Cholesky factor would refuse
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     scale = np.sqrt(freedom / generator.chisquare(freedom, size=(samples, 1, 1)))
-    return np.einsum("ab,rbk->rak", root, generator.standard_normal((samples, len(variance), sizes))) * scale
+    return np.asarray(np.einsum("ab,rbk->rak", root, generator.standard_normal((samples, len(variance), sizes))) * scale)
 
 
 def interval(estimate: float, draws: Float[ndarray, "r"], confidence: float = 0.95) -> Interval:
@@ -213,22 +214,14 @@ def student_quantile(probability: float, freedom: int) -> float:
         return math.tan(math.pi * (probability - 0.5))
     if freedom == 2:
         return (2 * probability - 1) / math.sqrt(2 * probability * (1 - probability))
-    z = math.sqrt(2) * _inverse_erf(2 * probability - 1)
+    z = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / freedom ** (i + 1) for i, term in enumerate(terms))
-
-
-def _inverse_erf(y: float) -> float:
-    """The x with erf(x) = y, by Newton's method from a rational start."""
-    x = math.copysign(math.sqrt(-math.log(max(1 - y * y, 1e-300)) * 0.7), y)
-    for _ in range(60):
-        x -= (math.erf(x) - y) * math.sqrt(math.pi) / 2 * math.exp(min(x * x, 600.0))
-    return x
+    return float(z + sum(term / float(freedom) ** (i + 1) for i, term in enumerate(terms)))
 
 
 def equivariance_share(each: Float[ndarray, "m t"], average: Float[ndarray, "t"]) -> tuple[float, float]:
