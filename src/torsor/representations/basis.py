@@ -7,6 +7,8 @@ rho_out(h) W = W rho_in(h) for generators h of the rest of the group.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,6 +39,7 @@ def infinitesimal(rep: Representation, group: Group) -> Float[Tensor, "k dim dim
     return torch.cat(found)
 
 
+@lru_cache(maxsize=256)
 def _generators(rep: Representation, group: Group) -> Float[Tensor, "k dim dim"]:
     discrete: Element | None = group.discrete_generators()
     if discrete is None:
@@ -64,8 +67,12 @@ def _null_space(constraints: Float[Tensor, "rows n"]) -> Float[Tensor, "k n"]:
     return basis
 
 
+@lru_cache(maxsize=1024)
 def part_basis(rep_in: Representation, rep_out: Representation, group: Group) -> Float[Tensor, "k o i"]:
-    """As `equivariant_basis`, by solving for all entries at once; the representations are bound to the group."""
+    """As `equivariant_basis`, by solving for all entries at once; the representations are bound to the group.
+
+    The result is remembered: do not write into it.
+    """
     size_out, size_in = rep_out.dim, rep_in.dim
     if size_out * size_in > LARGEST:
         raise RepresentationError(

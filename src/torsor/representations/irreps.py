@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -108,6 +107,7 @@ class Irreps(Representation):
 
     def __init__(self, terms: str | Irreps | Iterable[tuple[int, Irrep | str | tuple[int, int]]]) -> None:
         self.terms: tuple[Term, ...] = tuple(_read(terms) if isinstance(terms, str) else map(_term, terms))
+        self._dim = sum(term.dim for term in self.terms)
 
     @classmethod
     def harmonics(cls, l_max: int) -> Irreps:
@@ -124,10 +124,10 @@ class Irreps(Representation):
             raise RepresentationError(f"{self} are irreps of O(3) and cannot act under {group}: give one of {', '.join(_GROUPS)}")
         return super().on(group)
 
-    @cached_property
+    @property
     def dim(self) -> int:
         """Number of components."""
-        return sum(term.dim for term in self.terms)
+        return self._dim
 
     @property
     def lmax(self) -> int:
