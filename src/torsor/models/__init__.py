@@ -10,6 +10,7 @@ from torsor.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from torsor.models.egnn import EGNN, EGNNConfig
+    from torsor.models.equivariant_mlp import EquivariantMLP
     from torsor.models.mlp import MLP, MLPConfig
     from torsor.models.se3_transformer import SE3Transformer, SE3TransformerConfig
     from torsor.models.transformer import Transformer, TransformerConfig
@@ -30,6 +31,7 @@ REGISTRY = Registry(
 _NAMES = {
     "EGNN": "egnn",
     "EGNNConfig": "egnn",
+    "EquivariantMLP": "equivariant_mlp",
     "MLP": "mlp",
     "MLPConfig": "mlp",
     "SE3Transformer": "se3_transformer",
@@ -43,6 +45,7 @@ __all__ = [
     "MLP",
     "REGISTRY",
     "EGNNConfig",
+    "EquivariantMLP",
     "MLPConfig",
     "SE3Transformer",
     "SE3TransformerConfig",
