@@ -2,20 +2,14 @@ import pytest
 import torch
 from e3nn import o3
 
+from torsor import groups
 from torsor.errors import RepresentationError, ShapeError, TorsorError
-from torsor.groups.base import Group
+from torsor.representations import Trivial, Vectors
 from torsor.representations.base import Representation
 from torsor.representations.harmonics import spherical_harmonics
 from torsor.representations.irreps import Irrep, Irreps
 
 STRINGS = ("16x0e + 8x1o + 4x2e", "0e+1o", "3x1e+2x1o+5x0o", "2x3o + 1x4e + 2x3o", "8x0e", "")
-
-
-def named(name: str) -> Group:
-    """A stand-in that has a name and nothing else: irreps ask their group for no more."""
-    group = type("Named", (Group,), {"name": name, "__abstractmethods__": frozenset()})
-    group.__abstractmethods__ = frozenset()
-    return group()
 
 
 def orthogonal(generator: torch.Generator) -> torch.Tensor:
@@ -63,7 +57,7 @@ def test_matrices_multiply_as_the_elements_do(generator):
 def test_harmonics_transform_by_their_irreps(generator):
     q, v = orthogonal(generator), torch.randn(6, 3, generator=generator, dtype=torch.float64)
     turned = spherical_harmonics(5, (q @ v.unsqueeze(-1)).squeeze(-1))
-    ours = Irreps.harmonics(5).apply(named("O(3)"), q, spherical_harmonics(5, v))
+    ours = Irreps.harmonics(5).apply(groups.O(3), q, spherical_harmonics(5, v))
     torch.testing.assert_close(ours, turned, rtol=0, atol=1e-13)
 
 
@@ -71,14 +65,23 @@ def test_blockwise_application_equals_the_dense_matrix(generator):
     irreps = Irreps("4x0e+3x1o+0x2e+2x2o+1e")
     x = torch.randn(6, 2, 5, irreps.dim, generator=generator, dtype=torch.float64)
     for g in (orthogonal(generator), orthogonal(generator)[0]):
-        dense = Representation.apply(irreps, named("O(3)"), g, x)
-        torch.testing.assert_close(irreps.apply(named("O(3)"), g, x), dense, rtol=0, atol=1e-14)
+        dense = Representation.apply(irreps, groups.O(3), g, x)
+        torch.testing.assert_close(irreps.apply(groups.O(3), g, x), dense, rtol=0, atol=1e-14)
+
+
+def test_autocast_does_not_touch_the_action(generator):
+    q, x = orthogonal(generator).float(), torch.randn(6, 5, 9, generator=generator)
+    vectors = 2 * Vectors() @ Irreps("0e") + Trivial(3)
+    expected = [rep.apply(groups.O(3), q, x) for rep in (Irreps("1o+1e+2x0e+0o"), vectors)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [rep.apply(groups.O(3), q, x) for rep in (Irreps("1o+1e+2x0e+0o"), vectors)]
+    assert all(map(torch.equal, found, expected))
 
 
 def test_translations_act_as_the_identity(generator):
     g = torch.eye(4, dtype=torch.float64).repeat(6, 1, 1)
     g[:, :3, :3], g[:, :3, 3] = orthogonal(generator), 7.0
-    assert torch.equal(Irreps("1o+0o").on(named("E(3)")).matrix(g), Irreps("1o+0o").matrix(g[:, :3, :3]))
+    assert torch.equal(Irreps("1o+0o").on(groups.E(3)).matrix(g), Irreps("1o+0o").matrix(g[:, :3, :3]))
 
 
 def test_vector_irrep_acts_by_the_rotation_itself(generator):
@@ -109,10 +112,10 @@ def test_unreadable_strings_are_named(text):
 
 def test_groups_without_such_irreps_are_refused():
     for name in ("SO(3)", "O(3)", "SE(3)", "E(3)"):
-        assert Irreps("1o").on(named(name)).dim == 3
+        assert Irreps("1o").on(groups.parse(name)).dim == 3
     for name in ("SO(2)", "SL2", "S(3)"):
         with pytest.raises(RepresentationError, match="SE\\(3\\)"):
-            Irreps("1o").on(named(name))
+            Irreps("1o").on(groups.parse(name))
 
 
 def test_elements_of_the_wrong_shape_are_refused():

@@ -146,6 +146,19 @@ def test_frames_work_under_vmap_and_forward_mode(generator):
     torch.testing.assert_close(forward, reverse, rtol=0, atol=1e-11)
 
 
+def test_autocast_does_not_touch_the_geometry(generator):
+    r, u = orthogonal(4, generator).float(), unit_vectors(generator).float().requires_grad_()
+
+    def everything():
+        y = spherical_harmonics(4, u)
+        (gradient,) = torch.autograd.grad(y.sum(), u, create_graph=True)
+        return torch.cat([x.flatten() for x in (*wigner_blocks(4, r), *edge_frames(4, u), y, gradient)])
+
+    expected = everything()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(everything(), expected)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ShapeError, match=r"\[2, 2\]"):
         wigner_d(1, torch.eye(2))

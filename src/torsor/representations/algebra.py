@@ -13,6 +13,7 @@ from torch import Tensor
 from torsor.errors import RepresentationError
 from torsor.groups.base import Element, Group
 from torsor.representations.base import Representation
+from torsor.representations.precision import precise
 
 
 def block_diagonal(blocks: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, "*batch dim dim"]:
@@ -79,7 +80,8 @@ class TensorProduct(Representation):
         """Kronecker products."""
         left, right = self.left.matrix(g), self.right.matrix(g)
         dtype = torch.promote_types(left.dtype, right.dtype)
-        product = torch.einsum("...ij,...kl->...ikjl", left.to(dtype), right.to(dtype))
+        with precise(left):
+            product = torch.einsum("...ij,...kl->...ikjl", left.to(dtype), right.to(dtype))
         return product.flatten(-4, -3).flatten(-2)
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from torsor.errors import RepresentationError
 from torsor.groups.base import Element, Group
+from torsor.representations.precision import precise
 
 Rep = TypeVar("Rep", bound="Representation")
 
@@ -92,7 +93,8 @@ class Representation(Action):
     def apply(self, group: Group, g: Element, x: Tensor) -> Tensor:
         """Multiply the last axis of x by the matrix of g."""
         matrix = spread(self.on(group).matrix(g).to(x.dtype), x.ndim - 1)
-        return (matrix @ x.unsqueeze(-1)).squeeze(-1)
+        with precise(x):
+            return (matrix @ x.unsqueeze(-1)).squeeze(-1)
 
     def parts(self) -> tuple[tuple[int, Representation], ...]:
         """The direct summands with how often each is repeated in a row; a representation that is not a sum is its only part."""

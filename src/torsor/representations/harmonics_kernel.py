@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from torsor.representations.clebsch_gordan import couplings
+from torsor.representations.precision import precise
 from torsor.representations.tables import Array, Table
 
 Normalization = Literal["component", "norm", "integral"]
@@ -70,98 +71,114 @@ def _tangential(vectors: Tensor, direction: Tensor) -> Tensor:
     return (direction - units * (units * direction).sum(-1, keepdim=True)) * inverse
 
 
-def _degree(rows: Tensor, l: int) -> Tensor:
-    return rows[l**2 : (l + 1) ** 2]
+def _degrees(rows: Tensor) -> tuple[Tensor, ...]:
+    """The rows of each degree."""
+    return torch.split(rows, [2 * l + 1 for l in range(isqrt(len(rows)))])
 
 
 def _forward(l_max: int, points: Tensor) -> Tensor:
     """Q at points `[3, n]`, one row of memory a component."""
-    x, y, z = points
+    x, y, z = points.unbind()
     squared = (x * x).addcmul_(y, y).addcmul_(z, z)
     rows = points.new_empty((l_max + 1) ** 2, points.shape[1])
     rows[0], rows[1:4] = 1.0, points
     work = points.new_empty(2 * l_max + 1, points.shape[1])
+    single, degrees = rows.unbind(), _degrees(rows)
     for l in range(2, l_max + 1):
-        before, last, new = (_degree(rows, k) for k in (l - 2, l - 1, l))
-        torch.mul(last, y, out=new[1:-1])
-        new[2:-2].addcmul_(torch.mul(before, squared, out=work[: len(before)]), recursion.like(points, l))
-        torch.mul(x, last[-1], out=new[0]).addcmul_(z, last[0])
-        torch.mul(z, last[-1], out=new[-1]).addcmul_(x, last[0], value=-1)
+        last, before = degrees[l - 1], degrees[l - 2]
+        torch.mul(last, y, out=degrees[l][1:-1])
+        degrees[l][2:-2].addcmul_(torch.mul(before, squared, out=work[: 2 * l - 3]), recursion.like(points, l))
+        left, right = single[(l - 1) ** 2], single[l**2 - 1]
+        torch.mul(x, right, out=single[l**2]).addcmul_(z, left)
+        torch.mul(z, right, out=single[(l + 1) ** 2 - 1]).addcmul_(x, left, value=-1)
     return rows
 
 
-def _reverse(rows: Tensor, cotangents: Tensor) -> Tensor:
-    """What `_forward` pulls the cotangents of its rows back to, `[3, n]`. Overwrites the cotangents."""
-    x, y, z = points = rows[1:4]
+def _reverse(rows: Tensor, cotangents: Tensor, tangential: bool) -> Tensor:
+    """What `_forward` pulls the cotangents of its rows back to, `[3, n]`. Overwrites the cotangents.
+
+    Args:
+        rows: what `_forward` returned.
+        cotangents: `[m, n]`.
+        tangential: leave out the part along the points, which is not wanted on the unit sphere.
+    """
+    x, y, z = (points := rows[1:4]).unbind()
     squared = (x * x).addcmul_(y, y).addcmul_(z, z)
-    to_x, to_y, to_z, to_squared = total = points.new_zeros(4, points.shape[1])
-    l_max = isqrt(len(rows)) - 1
-    work = points.new_empty(2 * l_max + 1, points.shape[1])
-    for l in range(l_max, 1, -1):
-        before, last = (_degree(rows, k) for k in (l - 2, l - 1))
-        to_before, to_last, new = (_degree(cotangents, k) for k in (l - 2, l - 1, l))
-        first, final = new[0], new[-1]
-        to_y += torch.mul(new[1:-1], last, out=work[: len(last)]).sum(0)
-        to_x.addcmul_(first, last[-1]).addcmul_(final, last[0], value=-1)
-        to_z.addcmul_(first, last[0]).addcmul_(final, last[-1])
-        to_last.addcmul_(new[1:-1], y)
-        to_last[-1].addcmul_(x, first).addcmul_(z, final)
-        to_last[0].addcmul_(z, first).addcmul_(x, final, value=-1)
-        lower = new[2:-2].mul_(recursion.like(rows, l))
-        to_squared += torch.mul(lower, before, out=work[: len(before)]).sum(0)
-        to_before.addcmul_(lower, squared)
+    to_x, to_y, to_z, to_squared = (total := points.new_zeros(4, points.shape[1])).unbind()
+    work = torch.empty_like(cotangents[-2 * isqrt(len(rows)) + 1 :])
+    degrees, to_degrees, single, to_single = _degrees(rows), _degrees(cotangents), rows.unbind(), cotangents.unbind()
+    for l in range(isqrt(len(rows)) - 1, 1, -1):
+        inner, lower = to_degrees[l][1:-1], to_degrees[l][2:-2]
+        to_y += torch.mul(inner, degrees[l - 1], out=work[: 2 * l - 1]).sum(0)
+        to_degrees[l - 1].addcmul_(inner, y)
+        first, final = to_single[l**2], to_single[(l + 1) ** 2 - 1]
+        left, right = (l - 1) ** 2, l**2 - 1
+        to_x.addcmul_(first, single[right]).addcmul_(final, single[left], value=-1)
+        to_z.addcmul_(first, single[left]).addcmul_(final, single[right])
+        to_single[right].addcmul_(x, first).addcmul_(z, final)
+        to_single[left].addcmul_(z, first).addcmul_(x, final, value=-1)
+        lower.mul_(recursion.like(rows, l))
+        if not tangential:
+            to_squared += torch.mul(lower, degrees[l - 2], out=work[: 2 * l - 3]).sum(0)
+        to_degrees[l - 2].addcmul_(lower, squared)
     return (cotangents[1:4] + total[:3]).addcmul_(points, to_squared, value=2)
 
 
 class Harmonics(torch.autograd.Function):
-    """Harmonics of `[..., 3]` of degrees 0..l_max >= 1, besides the rows of the recursion that the reverse needs."""
+    """Harmonics of `[..., 3]` of degrees 0..l_max >= 1, besides the rows of the recursion and the inverse lengths for the way back."""
 
     @staticmethod
-    def forward(vectors: Tensor, l_max: int, normalization: Normalization, normalize: bool) -> tuple[Tensor, Tensor]:
-        """Values `[..., m]` and rows `[m, n]`."""
-        points = vectors.reshape(-1, 3).T.contiguous()
-        if normalize:
-            points = unit(points.T)[0].T.contiguous()
-        rows = _forward(l_max, points)
+    def forward(vectors: Tensor, l_max: int, normalization: Normalization, normalize: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Values `[..., m]`, rows `[m, n]` and inverse lengths `[n]`."""
+        flat = vectors.reshape(-1, 3)
+        points, inverse = unit(flat) if normalize else (flat, torch.ones_like(flat[:, :1]))
+        rows = _forward(l_max, points.T.contiguous())
         values = torch.mul(rows.T, scales.like(rows, l_max, normalization), out=rows.new_empty(rows.shape[::-1]))
-        return values.view(*vectors.shape[:-1], len(rows)), rows
+        return values.view(*vectors.shape[:-1], len(rows)), rows, inverse.squeeze(-1)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        """Keep the values, and the rows where they are of use."""
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keep the values, and what else is of use."""
         vectors, ctx.l_max, ctx.normalization, ctx.normalize = inputs
-        ctx.mark_non_differentiable(output[1])
+        ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(vectors, *(output if vectors.device.type == "cpu" else output[:1]))
         ctx.save_for_forward(vectors, output[0])
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None, _: None) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, cotangent: Tensor | None, *_: None) -> tuple[Tensor | None, None, None, None]:
         """Pull a cotangent of the values back to the vectors."""
         if cotangent is None:
             return None, None, None, None
-        vectors, values, *rows = ctx.saved_tensors
-        if rows and not torch.is_grad_enabled():
+        vectors, values, *kept = ctx.saved_tensors
+        if kept and not torch.is_grad_enabled():
             # no derivative of this derivative is asked for
-            flat = cotangent.reshape(-1, cotangent.shape[-1]).T
-            scaled = torch.mul(flat, scales.like(flat, ctx.l_max, ctx.normalization).T, out=torch.empty_like(rows[0]))
-            pulled = _reverse(rows[0], scaled).T.reshape(vectors.shape)
-        else:
+            return _pull_back(ctx, cotangent, *kept).reshape(vectors.shape), None, None, None
+        with precise(cotangent):
             parts = torch.unflatten(cotangent @ gradients.like(values, ctx.l_max, ctx.normalization), -1, (3, -1))
-            pulled = (parts * values[..., None, : ctx.l_max**2]).sum(-1)
+        pulled = (parts * values[..., None, : ctx.l_max**2]).sum(-1)
         return _tangential(vectors, pulled) if ctx.normalize else pulled, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, None]:
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, None, None]:
         """Push a tangent of the vectors forward to the values."""
         vectors, values = ctx.saved_tensors
         direction = _tangential(vectors, tangent) if ctx.normalize else tangent
         parts = (direction.unsqueeze(-1) * values[..., None, : ctx.l_max**2]).flatten(-2)
-        return parts @ gradients.like(values, ctx.l_max, ctx.normalization).T, None
+        with precise(parts):
+            return parts @ gradients.like(values, ctx.l_max, ctx.normalization).T, None, None
 
     @staticmethod
-    def vmap(
-        _: Any, in_dims: tuple[int, None, None, None], vectors: Tensor, *options: Any
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, None]]:
+    def vmap(_: Any, in_dims: tuple[int, None, None, None], vectors: Tensor, *options: Any) -> tuple[Any, tuple[int, None, None]]:
         """One more batch axis."""
-        return Harmonics.apply(vectors.movedim(in_dims[0], 0), *options), (0, None)  # type: ignore[no-untyped-call]
+        return Harmonics.apply(vectors.movedim(in_dims[0], 0), *options), (0, None, None)  # type: ignore[no-untyped-call]
+
+
+def _pull_back(ctx: Any, cotangent: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
+    """The cotangent of the values as one of the vectors `[n, 3]`, by the recursion backwards."""
+    flat = cotangent.reshape(-1, cotangent.shape[-1]).T
+    scaled = torch.mul(flat, scales.like(flat, ctx.l_max, ctx.normalization).T, out=torch.empty_like(rows))
+    pulled = _reverse(rows, scaled, ctx.normalize)
+    if ctx.normalize:
+        pulled = (pulled - rows[1:4] * (rows[1:4] * pulled).sum(0)) * inverse
+    return pulled.T

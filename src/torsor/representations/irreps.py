@@ -19,6 +19,7 @@ from torsor.errors import RepresentationError, ShapeError
 from torsor.groups.base import Element, Group
 from torsor.representations.algebra import block_diagonal
 from torsor.representations.base import Rep, Representation, spread
+from torsor.representations.precision import precise
 from torsor.representations.wigner import wigner_blocks
 
 _GROUPS = ("SO(3)", "O(3)", "SE(3)", "E(3)")
@@ -196,7 +197,8 @@ class Irreps(Representation):
         parts = [x[..., :0]]
         for place, (term, block) in zip(self.slices(), self.on(group)._blocks(g), strict=True):
             features = torch.unflatten(x[..., place], -1, (term.mul, term.irrep.dim))
-            parts.append((features @ spread(block.to(x.dtype), features.ndim - 2).mT).flatten(-2))
+            with precise(x):
+                parts.append((features @ spread(block.to(x.dtype), features.ndim - 2).mT).flatten(-2))
         return torch.cat(parts, -1)
 
     def __iter__(self) -> Iterator[Term]:

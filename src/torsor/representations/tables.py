@@ -35,6 +35,7 @@ class Table:
         self.__doc__ = build.__doc__
         self.name = f"{build.__module__}_{build.__qualname__}"
         self._array = lru_cache(maxsize=None)(build)
+        self._tensors: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, *key: Key) -> Array:
         """The table in float64, read only."""
@@ -44,7 +45,14 @@ class Table:
 
     def like(self, x: Tensor, *key: Key) -> Tensor:
         """The table in the dtype and on the device of x. Do not write into it."""
-        return cast(Tensor, getattr(_STORE, _store(self, key, x.dtype, x.device)))
+        if torch.compiler.is_compiling():
+            return cast(Tensor, getattr(_STORE, _store(self, key, x.dtype, x.device)))
+        found = self._tensors.get((x.dtype, x.device, *key))
+        if found is None:
+            found = cast(Tensor, getattr(_STORE, _store(self, key, x.dtype, x.device)))
+            if type(found) is Tensor:
+                self._tensors[x.dtype, x.device, *key] = found
+        return found
 
 
 def _store(table: Table, key: tuple[Key, ...], dtype: torch.dtype, device: torch.device) -> str:

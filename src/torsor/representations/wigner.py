@@ -12,6 +12,8 @@ Axes: m, n = -l..l.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from torsor.errors import RepresentationError, ShapeError
 from torsor.representations.clebsch_gordan import couplings
+from torsor.representations.precision import precise
 from torsor.representations.tables import Array, Table
 
 # x -> y -> z -> x: the second chart of the sphere looks along another axis
@@ -52,11 +55,12 @@ def wigner_blocks(l_max: int, rotations: Float[Tensor, "*batch i j"]) -> tuple[F
     if l_max < 0:
         raise RepresentationError(f"degree {l_max}: give 0 or more")
     blocks = [torch.ones_like(rotations[..., :1, :1]), rotations]
-    for l in range(2, l_max + 1):
-        up = _raising.like(rotations, l)
-        right = torch.einsum("...mn,jnb->...mjb", blocks[-1], up)
-        both = torch.einsum("...ij,...mjb->...imb", rotations, right)
-        blocks.append(torch.einsum("ima,...imb->...ab", up, both))
+    with precise(rotations):
+        for l in range(2, l_max + 1):
+            up = _raising.like(rotations, l)
+            right = torch.einsum("...mn,jnb->...mjb", blocks[-1], up)
+            both = torch.einsum("...ij,...mjb->...imb", rotations, right)
+            blocks.append(torch.einsum("ima,...imb->...ab", up, both))
     return tuple(blocks[: l_max + 1])
 
 
@@ -125,17 +129,21 @@ def edge_frames(l_max: int, unit_vectors: Float[Tensor, "*batch xyz"]) -> tuple[
     """
     if unit_vectors.shape[-1] != 3:
         raise ShapeError(f"unit_vectors is {list(unit_vectors.shape)}: give [..., 3]")
-    zero = (unit_vectors == 0).all(-1, keepdim=True)
-    u = torch.where(zero, torch.eye(3, dtype=unit_vectors.dtype, device=unit_vectors.device)[1], unit_vectors)
+    with precise(unit_vectors):
+        return tuple(_frames(l_max, unit_vectors))
+
+
+def _frames(l_max: int, vectors: Tensor) -> Iterator[Tensor]:
+    """See `edge_frames`."""
+    zero = (vectors == 0).all(-1, keepdim=True)
+    u = torch.where(zero, torch.eye(3, dtype=vectors.dtype, device=vectors.device)[1], vectors)
     polar = (u[..., 1:2].abs() > _CHART_EDGE).unsqueeze(-1)
     x, y, z = torch.where(polar.squeeze(-1), u.roll(-1, -1), u).unbind(-1)
     planar = (x * x + z * z).sqrt()
     cos_b, sin_b = _multiples(l_max, y, planar)
     cos_a, sin_a = _multiples(l_max, z / planar, x / planar)
     packed = torch.cat([cos_b, sin_b[..., 1:]], -1) @ _tilts.like(u, l_max)
-    blocks = []
     for l, flat in enumerate(torch.split(packed, [(2 * l + 1) ** 2 for l in range(l_max + 1)], -1)):
         tilt = torch.unflatten(flat, -1, (2 * l + 1, 2 * l + 1))
         block = _signed(cos_a, l, odd=False) * tilt - _signed(sin_a, l, odd=True) * tilt.flip(-2)
-        blocks.append(torch.where(polar, _cycles.like(u, l) @ block, block))
-    return tuple(blocks)
+        yield torch.where(polar, _cycles.like(u, l) @ block, block)
