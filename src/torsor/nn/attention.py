@@ -42,4 +42,5 @@ def attend(
         return scaled_dot_product_attention(query, key, value, attn_mask=bias)
     scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
     scores = scores if bias is None else scores + bias
-    return scores.softmax(-1).to(value.dtype) @ value
+    mixed: Tensor = scores.softmax(-1).to(value.dtype) @ value
+    return mixed

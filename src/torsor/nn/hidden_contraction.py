@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+_CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 """Size of the outer products of one chunk: a few caches on a CPU, enough to fill a GPU."""
 
 
@@ -31,11 +31,19 @@ def _outer(hidden: Tensor, features: Tensor) -> Tensor:
     return (hidden[None, :, :, :, None] * features[:, :, None]).flatten(2)
 
 
-def _sum_hidden(hidden: Tensor, outer: Tensor) -> Tensor:
-    """Sum over h of hidden x outer, `[r, e, q, i]`, as a matrix product where one set of hidden units serves all features."""
+def _over_hidden(hidden: Tensor, outer: Tensor) -> Tensor:
+    """Sum over h of hidden x outer, `[r, e, q, i]`; a matrix product where it can be one."""
     if hidden.shape[2] == 1:
         return hidden.transpose(1, 2) @ outer.squeeze(3)
     return (outer * hidden[None, :, :, :, None]).sum(2)
+
+
+def _over_features(features: Tensor, outer: Tensor) -> Tensor:
+    """Sum over r and i of features x outer, `[e, h, q]`."""
+    if features.shape[2] == 1:
+        # a row times a transposed matrix: several times faster than the matrix times a column
+        return (features @ outer.squeeze(3).transpose(2, 3)).sum(0).transpose(1, 2)
+    return (outer * features[:, :, None]).sum((0, 4))
 
 
 def contract_naive(
@@ -66,20 +74,19 @@ class _Contract(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, features, weight = ctx.saved_tensors
         size = _chunk(features, hidden)
-        transposed = weight.transpose(1, 2)
-        shape = (hidden.shape[1], *features.shape[2:])
-        of_hidden, of_features, of_weight = [], [], torch.zeros_like(weight)
+        transposed, shape = weight.transpose(1, 2), (hidden.shape[1], *features.shape[2:])
+        of_hidden, of_features, of_transposed = [], [], torch.zeros_like(transposed)
         for z, g, y in zip(torch.split(hidden, size), torch.split(features, size, 1), torch.split(gradient, size, 1), strict=True):
             if ctx.needs_input_grad[2]:
-                of_weight = torch.baddbmm(of_weight, _outer(z, g).transpose(1, 2), y)
+                of_transposed = torch.baddbmm(of_transposed, y.transpose(1, 2), _outer(z, g))
             if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
                 of_outer = torch.unflatten(torch.bmm(y, transposed), 2, shape)
-                of_hidden.append((of_outer * g[:, :, None]).sum((0, 4)))
-                of_features.append(_sum_hidden(z, of_outer))
+                of_hidden.append(_over_features(g, of_outer))
+                of_features.append(_over_hidden(z, of_outer))
         return (
             torch.cat(of_hidden) if ctx.needs_input_grad[0] else None,
             torch.cat(of_features, 1) if ctx.needs_input_grad[1] else None,
-            of_weight if ctx.needs_input_grad[2] else None,
+            of_transposed.transpose(1, 2) if ctx.needs_input_grad[2] else None,
         )
 
     @staticmethod

@@ -143,7 +143,7 @@ def unfold(x: Float[Tensor, "..."], axes: Axes) -> Float[Tensor, "..."]:
         return x
     permuted = [i for i in range(len(axes.names)) if i not in axes.fixed_places]
     places = [*permuted, *axes.fixed_places]
-    return _reorder(x.unflatten(-1, (*axes.fixed_sizes, -1)), [places.index(i) for i in range(len(places))])
+    return _reorder(torch.unflatten(x, -1, (*axes.fixed_sizes, -1)), [places.index(i) for i in range(len(places))])
 
 
 def _dim(axis: int, count: int) -> int:
