@@ -22,14 +22,13 @@ def result_table(means: Mapping[str, float], task: Task) -> Table:
     return Table(columns, tuple(rows))
 
 
-def figures_table(result: RunResult, task: Task, published: Sequence[Published], report: EquivarianceReport) -> Table:
+def figures_table(result: RunResult, task: Task, published: Sequence[Published], measured: Mapping[str, EquivarianceReport]) -> Table:
     """Published figures and trivial baselines beside ours, the ratio ours / theirs, the equivariance error and the cost."""
     rows = [_published_row(figure, result, task) for figure in published]
     for name, values in task.baselines().items():
         rows += [_row(f"baseline: {name}", metric, number(value, DIGITS), value, result, task) for metric, value in values.items()]
-    rows.append(
-        ("equivariance error", f"largest, {report.group}", "", number(report.max_relative, 2), "", "ours, relative, of the trained network")
-    )
+    for whose, report in measured.items():
+        rows.append(("equivariance error", f"relative, {report.group}", "", number(report.max_relative, 2), "", f"largest, {whose}"))
     rows.append(("cost of ours", "", "", "", "", cost_line(result)))
     return Table(("figure of", "metric", "figure", "ours", "ours / figure", "source"), tuple(rows), prose=True)
 

@@ -94,7 +94,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     """`torsor evaluate RUN`."""
 
     def run(directory: Annotated[Path, tyro.conf.Positional], weights: Literal["best", "last"] = "best", batch_size: int = 128) -> int:
-        """Test a run: metrics on the test split, baselines, and equivariance under the task's group.
+        """Test a run: metrics on the test split, baselines, and equivariance under the model's and the task's group.
 
         Args:
             directory: the run directory.
@@ -107,18 +107,26 @@ def evaluate(arguments: Sequence[str]) -> int:
         print(result_table(found.means, loaded.task).text())
         for note in loaded.task.notes:
             print(f"note: {note}")
-        print(f"\n{_measured(loaded)}")
+        for whose, report in _measured(loaded).items():
+            print(f"\n{whose}: {report}")
         return 0
 
     return parse(run, arguments, "evaluate")
 
 
-def _measured(loaded: LoadedRun) -> EquivarianceReport:
-    """The equivariance of a trained network under the group of its task."""
+def _measured(loaded: LoadedRun) -> dict[str, EquivarianceReport]:
+    """The equivariance of a trained network under its own group and, where that is another, under the group of its task."""
     task, network, _ = loaded
     dtype = next(network.parameters()).dtype
     inputs = task.inputs(task.splits.test.to(dtype).take(slice(CHECKED)))
-    return equivariance_error(network, inputs, task.symmetry, generator=torch.Generator().manual_seed(0))
+    own = getattr(network, "symmetry", None)
+    contracts = {"the model's own group": own} if own is not None else {}
+    if own is None or own.group != task.symmetry.group:
+        contracts["the task's group"] = task.symmetry
+    return {
+        whose: equivariance_error(network, inputs, contract, generator=torch.Generator().manual_seed(0))
+        for whose, contract in contracts.items()
+    }
 
 
 def reproduce(arguments: Sequence[str]) -> int:
