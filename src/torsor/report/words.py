@@ -47,12 +47,12 @@ def more_data(findings: Findings) -> str:
     if len(sizes) < 2:
         return f"{NOT_SUPPORTED}: one training-set size"
     if math.isnan(value.estimate):
-        return f"{NOT_SUPPORTED}: no common loss within the sizes that were run"
+        return f"{NOT_SUPPORTED}: a size has no finished pair of runs"
     bounds = [
         f"more than {span}" if x == math.inf else f"less than 1/{span}" if x == 0 else number(x)
         for x in (value.estimate, value.low, value.high)
     ]
-    interval = "interval unknown: some draws never meet" if math.isnan(value.low) else f"95% interval {bounds[1]} to {bounds[2]}"
+    interval = f"95% interval {bounds[1]} to {bounds[2]}" if bounds[1] != bounds[2] else "so does its whole 95% interval"
     beyond = "" if 0 < value.estimate < math.inf else ", not reached within the sizes that were run"
     return f"plain needs {bounds[0]} times the data of strict for the same loss{beyond} ({interval})"
 
@@ -122,10 +122,10 @@ def hardware(provenance: Mapping[str, Any]) -> str:
 def losses(findings: Findings) -> Table:
     """Test loss by arm and size, with the baselines."""
     sizes = findings.config.sizes
-    rows = [(arm.name, *(with_interval(value) for value in arm.loss), ratio(arm)) for arm in findings.arms]
-    rows += [(f"baseline: {name}", *("" for _ in sizes[1:]), number(value), "") for name, value in findings.task["baselines"].items()]
-    note = "Mean and 95% interval over seeds and test samples. The ratio is paired (same seeds, same test samples); p is adjusted (Holm)."
-    return Table(("arm", *(f"{size:,} samples" for size in sizes), "ratio to strict, largest size"), tuple(rows), note)
+    rows = [(arm.name, *(with_interval(value) for value in arm.loss), number(arm.median[-1]), ratio(arm)) for arm in findings.arms]
+    rows += [(f"baseline: {name}", *("" for _ in sizes[1:]), number(value), "", "") for name, value in findings.task["baselines"].items()]
+    note = "Mean and 95% interval over seeds and test samples. Median over test samples and paired ratio (p: Holm) at the largest size."
+    return Table(("arm", *(f"{size:,} samples" for size in sizes), "its median", "ratio of means to strict"), tuple(rows), note)
 
 
 def ratio(arm: ArmFindings) -> str:

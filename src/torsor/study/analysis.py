@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def _findings(grid: _Grid, study: Mapping[str, Any], rates: Mapping[str, float],
         ratio=exponentiated(interval(logs, drawn)),
         multiplier=_multiplier(config, pair),
         change=change,
-        trend=trend(drawn_change, len(config.sizes), config.margin) if pair.freedom else "UNRESOLVED",
+        trend=trend(drawn_change, len(config.sizes), config.margin) if all(pair.freedom) else "UNRESOLVED",
         extra_seeds=extra_seeds(pair, 0, 1, margin=config.margin) if verdict == "INCONCLUSIVE" else None,
         recommended=recommended,
         recommendation=recommendation,
@@ -107,7 +107,7 @@ def _arms(grid: _Grid, rates: Mapping[str, float]) -> tuple[ArmFindings, ...]:
             continue
         draws = grid.draws(arm.name, "strict")
         ratios[arm.name] = tuple(exponentiated(interval(*log_ratio(draws, 0, 1, k))) for k in range(len(config.sizes)))
-        raw[arm.name] = p_value(log_ratio(draws, 0, 1)[1]) if draws.freedom else math.nan
+        raw[arm.name] = p_value(log_ratio(draws, 0, 1)[1]) if draws.freedom[-1] else math.nan
     adjusted = {"strict": math.nan, **holm(raw)}
     return tuple(_arm(grid, arm.name, ratios[arm.name], adjusted[arm.name], rates) for arm in config.compared)
 
@@ -127,6 +127,8 @@ def _arm(grid: _Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: M
         model=str((config.strict if arm.model == "strict" else config.plain).get("name")),
         loss=tuple(exponentiated(interval(float(draws.estimate[0, k]), draws.samples[:, 0, k])) for k in range(len(config.sizes))),
         runs=tuple(tuple(row) for row in means.tolist()),
+        median=tuple(_over_seeds(errors, lambda values: float(np.median(values))) for errors in grid.errors[name]),
+        tail=tuple(_over_seeds(errors, _tail) for errors in grid.errors[name]),
         ratio=ratio,
         p_value=p,
         share=tuple(_share(records, name, size) for size in config.sizes),
@@ -138,6 +140,18 @@ def _arm(grid: _Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: M
         test_flops=max((result.flops for result in tested), default=math.nan),
         epochs=tuple(config.train.steps * config.train.batch_size / size for size in config.sizes),
     )
+
+
+def _over_seeds(errors: ndarray, statistic: Callable[[ndarray], float]) -> float:
+    """Mean over the finished seeds of a statistic of the test samples, `[s, t]`."""
+    values = [statistic(row) for row in errors if np.isfinite(row).all()]
+    return float(np.mean(values)) if values else math.nan
+
+
+def _tail(values: ndarray) -> float:
+    """Share of a sum that comes from its largest hundredth of terms, at least one."""
+    worst = np.sort(values)[-max(1, len(values) // 100) :]
+    return float(worst.sum() / values.sum()) if values.sum() > 0 else 0.0
 
 
 def _share(records: list[RunRecord], arm: str, size: int) -> Interval:
@@ -173,7 +187,7 @@ def _verdict(
     if baselines and min(losses) >= min(baselines.values()):
         best = min(baselines, key=baselines.__getitem__)
         return "INCONCLUSIVE", f"no arm is better than the baseline '{best}', which needs no network: train longer or with more data first"
-    if pair.freedom == 0:
+    if pair.freedom[-1] == 0:
         return "INCONCLUSIVE", "with one run of each kind the noise of a run is not known: give two or more seeds"
     verdict = decide(drawn, config.margin)
     above, below = f"{1 + config.margin:g}", f"{1 - config.margin:g}"
@@ -195,7 +209,7 @@ def _recommend(grid: _Grid, arms: tuple[ArmFindings, ...]) -> tuple[str, str]:
         return "", "no arm has a finished run at the largest size"
     best, rest = ranked[0], ranked[1:]
     pairs = {arm.name: grid.draws(arm.name, best.name) for arm in rest}
-    p = holm({name: p_value(log_ratio(draws, 0, 1)[1]) if draws.freedom else 1.0 for name, draws in pairs.items()})
+    p = holm({name: p_value(log_ratio(draws, 0, 1)[1]) if draws.freedom[-1] else 1.0 for name, draws in pairs.items()})
     tied = [arm for arm in rest if not p[arm.name] < 0.05]
     if not tied:
         return best.name, "its loss is the lowest, and the difference from every other arm is significant at 5% (Holm)"
@@ -220,9 +234,21 @@ def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[
     control = by_name.get(CONTROL)
     if control is not None and not control.ratio[-1].low > 1:
         found.append("the wrong-group control is not clearly worse than strict: do not read the gap as an effect of the symmetry")
-    worse = [f"{arm.name}" for arm in arms if task["baselines"] and arm.loss[-1].estimate >= min(task["baselines"].values())]
+    worse = [arm.name for arm in arms if task["baselines"] and arm.loss[-1].estimate >= min(task["baselines"].values())]
     if worse:
         found.append(f"not better than the best baseline at the largest size: {', '.join(worse)}")
+    hardly = [
+        a.name for a in arms if task["baselines"] and a.name not in worse and a.loss[-1].estimate > 0.9 * min(task["baselines"].values())
+    ]
+    if hardly:
+        found.append(
+            f"less than 10% better than the best baseline, so hardly trained; more steps could change the answer: {', '.join(hardly)}"
+        )
+    heavy = [f"{arm.name} {100 * arm.tail[-1]:.0f}%" for arm in arms if arm.tail[-1] > 0.3]
+    if heavy:
+        found.append(
+            f"a few test samples decide: the worst hundredth makes up this much of the loss: {', '.join(heavy)}; see the medians too"
+        )
     found.append(
         "all seeds train on the same samples: intervals cover initialisation, data order and test samples, not the choice of training set"
     )

@@ -26,7 +26,8 @@ class StudyConfig:
         train: settings of every run; `seed` comes from `seeds`.
         arms: which arms, of strict, augmented, augmented+tta, plain, wrong-group. strict and plain are always among them.
         sizes: training-set sizes, the verdict is about the largest. Three or more show a trend, a factor of ten or more apart resolve it.
-        seeds: one run of every arm and size for each. With one, the noise of a run is not known and no verdict is given.
+        seeds: one run of every arm and size for each. Two share one noise over all sizes, three or more give each size its own; with one
+            and fewer than four sizes the noise of a run is unknown and no verdict is given.
         learning_rates: tried for every trained arm with the largest size and the first seed; the best on the validation split is used in
             all its runs. Empty for `train.learning_rate`.
         tta_samples: group elements in the orbit average at test time.

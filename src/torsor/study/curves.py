@@ -34,21 +34,20 @@ def crossing(sizes: Real[ndarray, "k"], logs: Float[ndarray, "k"], level: float)
 
 
 def data_multiplier(sizes: Real[ndarray, "k"], top: Float[ndarray, "k"], bottom: Float[ndarray, "k"]) -> float:
-    """m_D = n_top / n_bottom: how many times more data arm `top` needs for the loss that the worse of the two reaches with all of it.
+    """m_D: how many times more data arm `top` needs, at the loss that the worse of the two reaches with all its data.
+
+    That is n_max over what the better one needed for that loss, or the inverse where `top` is the better one.
 
     Returns:
-        The ratio; inf where `bottom`, 0 where `top` is at that loss with the smallest training set already; nan where curves are, where
-        there is one size, or where neither curve crosses that loss between two sizes.
+        The ratio; inf where `bottom`, 0 where `top` is at that loss with the smallest training set already; nan where curves are, and for
+        a single size.
     """
     if len(sizes) < 2 or np.isnan(top).any() or np.isnan(bottom).any():
         return math.nan
-    level = max(top[-1], bottom[-1])
-    needs = [crossing(sizes, curve, level) for curve in (top, bottom)]
-    if math.isinf(needs[0]) and math.isinf(needs[1]):
-        return math.nan
-    if math.isinf(needs[1]):
-        return math.inf
-    return 0.0 if math.isinf(needs[0]) else needs[0] / needs[1]
+    worse, better = max(top[-1], bottom[-1]), bottom if top[-1] >= bottom[-1] else top
+    need = crossing(sizes, better, worse)
+    factor = math.inf if need == -math.inf else float(sizes[-1]) / need
+    return factor if better is bottom else 1 / factor
 
 
 def slope(sizes: Real[ndarray, "k"], logs: Float[ndarray, "*r k"]) -> Float64[ndarray, "*r"]:

@@ -21,24 +21,26 @@ RATES = (1e-3, 4e-3)
 
 STUDIES = {
     "planets": StudyConfig(
-        task={"name": "nbody", "variant": "gravity", "valid_size": 100, "test_size": 400},
+        task={"name": "nbody", "variant": "gravity", "valid_size": 100, "test_size": 2000},
         strict=STRICT,
         plain=PLAIN,
-        train=TrainConfig(steps=500, batch_size=32),
+        train=TrainConfig(steps=400, batch_size=32),
         arms=ARMS,
         sizes=(50, 200, 800),
         seeds=(0, 1, 2),
         learning_rates=RATES,
+        tta_samples=8,
     ),
     "ethanol": StudyConfig(
         task={"name": "molecules", "dataset": "rmd17", "molecule": "ethanol", "forces": "direct", "valid_size": 100, "test_size": 300},
         strict=STRICT,
         plain=PLAIN,
-        train=TrainConfig(steps=800, batch_size=16),
+        train=TrainConfig(steps=600, batch_size=16),
         arms=ARMS,
         sizes=(100, 300, 900),
         seeds=(0, 1),
         learning_rates=RATES,
+        tta_samples=8,
     ),
 }
 """The studies by the name of their directory."""

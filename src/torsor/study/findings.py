@@ -23,6 +23,8 @@ class ArmFindings:
         model: name of its model.
         loss: mean test loss with its interval over seeds and test samples.
         runs: test loss of every seed; nan where a run failed or is missing.
+        median: median over the test samples of the loss, mean over seeds: what a typical sample costs.
+        tail: share of the loss that comes from the worst hundredth of the test samples.
         ratio: loss over that of the strict arm, paired.
         p_value: of the ratio being 1 at the largest size, adjusted for the number of arms (Holm).
         share: equivariance share, mean over seeds, with the smallest and largest seed.
@@ -40,6 +42,8 @@ class ArmFindings:
     model: str
     loss: tuple[Interval, ...]
     runs: tuple[tuple[float, ...], ...]
+    median: tuple[float, ...]
+    tail: tuple[float, ...]
     ratio: tuple[Interval, ...]
     p_value: float
     share: tuple[Interval, ...]
@@ -99,8 +103,8 @@ class Findings:
         return next(arm for arm in self.arms if arm.name == name)
 
     def to_mapping(self) -> dict[str, Any]:
-        """For JSON: numbers that are not finite become the strings "inf", "-inf" and "nan"."""
-        return dict(_plain({field: getattr(self, field) for field in self.__dataclass_fields__}))
+        """For JSON, without the versions of `study.json`: numbers that are not finite become the strings "inf", "-inf" and "nan"."""
+        return dict(_plain({field: getattr(self, field) for field in self.__dataclass_fields__ if field != "provenance"}))
 
 
 def _plain(value: Any) -> Any:

@@ -3,9 +3,10 @@
 Everything works on log losses, so that differences are ratios. Two kinds of noise are drawn together:
 
 - *test samples*, resampled with replacement, the same ones for every arm, size and seed (all runs share one test set);
-- *seeds*, whose residuals are pooled over sizes. Resampling two or three seeds with replacement understates their noise by a factor
-  sqrt((S - 1) / S) and forgets that it is itself estimated, so the seed level is a multivariate Student t draw with the residuals'
-  covariance: arms that share a seed's data order keep their correlation, and intervals keep their coverage with few seeds.
+- *seeds*. Resampling two or three with replacement understates their noise by a factor sqrt((S - 1) / S) and forgets that it is itself
+  estimated, so the seed level is a multivariate Student t draw with the covariance of the seeds' residuals: arms that share a seed's data
+  order keep their correlation, and intervals keep their coverage with few seeds. Small training sets make noisier runs, so each size has a
+  noise of its own from three seeds on; two seeds are too few for that and share one noise over all sizes.
 
 Axes: a arms, k sizes (training-set sizes, ascending), s seeds, t test samples, r draws. A run that is missing or failed is nan for all t.
 """
@@ -46,16 +47,16 @@ class Draws:
     Args:
         estimate: `[a, k]`, nan where no seed finished in all of these arms.
         samples: `[r, a, k]` bootstrap draws.
-        seed_variance: `[a, a]` covariance of one run's log loss between arms, nan where it could not be estimated.
-        freedom: degrees of freedom of that estimate; 0 where seeds were not repeated.
+        seed_variance: `[a, a, k]` covariance of one run's log loss between arms, nan where it could not be estimated.
+        freedom: `[k]` degrees of freedom of that estimate; 0 where the noise of a run is unknown.
         complete: `[k]` number of seeds that finished in all of these arms.
         test_variance: `[a, a, k]` covariance of the mean's log loss that comes from the choice of test samples.
     """
 
     estimate: Float64[ndarray, "a k"]
     samples: Float64[ndarray, "r a k"]
-    seed_variance: Float64[ndarray, "a a"]
-    freedom: int
+    seed_variance: Float64[ndarray, "a a k"]
+    freedom: tuple[int, ...]
     complete: tuple[int, ...]
     test_variance: Float64[ndarray, "a a k"]
 
@@ -84,7 +85,8 @@ def draw(errors: Float[ndarray, "a k s t"], samples: int = 2000, seed: int = 0) 
     sampled = _seed_mean(resampled, done)
     variance, freedom = _seed_noise(logs, estimate, done)
     count = done.sum(-1)
-    noise = _student(generator, variance, freedom, samples, len(count)) / np.sqrt(np.maximum(count, 1))
+    noise = np.stack([_student(generator, variance[..., k], freedom[k], samples) for k in range(len(count))], axis=-1)
+    noise /= np.sqrt(np.maximum(count, 1))
     spread = np.stack([np.cov(sampled[:, :, k], rowvar=False).reshape(2 * (len(errors),)) for k in range(len(count))], axis=-1)
     return Draws(estimate, sampled + noise, variance, freedom, tuple(count.tolist()), spread)
 
@@ -96,30 +98,38 @@ def _seed_mean(logs: Float64[ndarray, "*r a k s"], done: ndarray) -> Float64[nda
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _seed_noise(logs: ndarray, estimate: ndarray, done: ndarray) -> tuple[Float64[ndarray, "a a"], int]:
-    """Covariance between arms of one run's log loss, pooled over sizes, and its degrees of freedom."""
-    residual = np.where(done, logs - estimate[..., None], 0.0).reshape(len(logs), -1)
-    freedom = int(np.maximum(done.sum(-1) - 1, 0).sum())
-    if freedom == 0:
-        present = np.flatnonzero(done.any(-1))
-        if len(present) < 4:
-            return np.full((len(logs), len(logs)), np.nan), 0
-        # one run a size: what a straight line leaves over, which counts any curvature as noise and so errs on the wide side
-        line = np.vander(np.linspace(-1, 1, len(present)), 2)
-        residual = (np.eye(len(present)) - line @ np.linalg.pinv(line)) @ estimate[:, present].T
-        return residual.T @ residual / (len(present) - 2), len(present) - 2
-    return residual @ residual.T / freedom, freedom
+def _seed_noise(logs: ndarray, estimate: ndarray, done: ndarray) -> tuple[Float64[ndarray, "a a k"], tuple[int, ...]]:
+    """Covariance between arms of one run's log loss at each size, and its degrees of freedom."""
+    residual = np.where(done, logs - estimate[..., None], 0.0)
+    own = np.maximum(done.sum(-1) - 1, 0)
+    if own.sum() == 0:
+        variance, freedom = _line_noise(estimate, np.asarray(done.any(-1)))
+        return np.repeat(variance[..., None], len(own), -1), (freedom,) * len(own)
+    squares = np.einsum("aks,bks->abk", residual, residual)
+    shared = squares.sum(-1) / own.sum()
+    variances = [squares[..., k] / n if n >= 2 else shared for k, n in enumerate(own)]
+    return np.stack(variances, axis=-1), tuple(int(n) if n >= 2 else int(own.sum()) for n in own)
 
 
-def _student(generator: np.random.Generator, variance: ndarray, freedom: int, samples: int, sizes: int) -> Float64[ndarray, "r a k"]:
-    """Multivariate Student t draws for one seed; independent over sizes but for the common scale. Zero where the variance is unknown."""
+def _line_noise(estimate: ndarray, present: ndarray) -> tuple[Float64[ndarray, "a a"], int]:
+    """The same from one run a size: what a straight line leaves over. It counts curvature as noise and so errs on the wide side."""
+    sizes = np.flatnonzero(present)
+    if len(sizes) < 4:
+        return np.full((len(estimate), len(estimate)), np.nan), 0
+    line = np.vander(np.linspace(-1, 1, len(sizes)), 2)
+    residual = (np.eye(len(sizes)) - line @ np.linalg.pinv(line)) @ estimate[:, sizes].T
+    return residual.T @ residual / (len(sizes) - 2), len(sizes) - 2
+
+
+def _student(generator: np.random.Generator, variance: ndarray, freedom: int, samples: int) -> Float64[ndarray, "r a"]:
+    """Multivariate Student t draws of one seed's noise; zero where the variance is unknown."""
     if freedom == 0:
-        return np.zeros((samples, len(variance), sizes))
+        return np.zeros((samples, len(variance)))
     values, vectors = np.linalg.eigh(variance)
     # few seeds leave the covariance without full rank, which a Cholesky factor would refuse
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    scale = np.sqrt(freedom / generator.chisquare(freedom, size=(samples, 1, 1)))
-    return np.asarray(np.einsum("ab,rbk->rak", root, generator.standard_normal((samples, len(variance), sizes))) * scale)
+    scale = np.sqrt(freedom / generator.chisquare(freedom, size=(samples, 1)))
+    return np.asarray(generator.standard_normal((samples, len(variance))) @ root.T * scale)
 
 
 def interval(estimate: float, draws: Float[ndarray, "r"], confidence: float = 0.95) -> Interval:
@@ -188,13 +198,13 @@ def extra_seeds(draws: Draws, top: int, bottom: int, size: int = -1, margin: flo
     contrast = np.zeros(len(draws.estimate))
     contrast[top], contrast[bottom] = 1, -1
     gap = float(contrast @ draws.estimate[:, size])
-    run = float(contrast @ draws.seed_variance @ contrast)
+    run = float(contrast @ draws.seed_variance[..., size] @ contrast)
     test = float(contrast @ draws.test_variance[..., size] @ contrast)
     if math.isnan(gap + run + test):
         return None
     now = draws.complete[size]
     for count in range(now + 1, now + limit + 1):
-        freedom = draws.freedom + count - now
+        freedom = draws.freedom[size] + count - now
         if _settled(gap, run / count, test, freedom, margin):
             return count - now
     return None
