@@ -28,7 +28,8 @@ def figures_table(result: RunResult, task: Task, published: Sequence[Published],
     for name, values in task.baselines().items():
         rows += [_row(f"baseline: {name}", metric, number(value, DIGITS), value, result, task) for metric, value in values.items()]
     for whose, report in measured.items():
-        rows.append(("equivariance error", f"relative, {report.group}", "", number(report.max_relative, 2), "", f"largest, {whose}"))
+        rounding = f"largest, {whose}; rounding of moved inputs alone {number(report.noise_floor, 2)}"
+        rows.append(("equivariance error", f"relative, {report.group}", "", number(report.max_relative, 2), "", rounding))
     rows.append(("cost of ours", "", "", "", "", cost_line(result)))
     return Table(("figure of", "metric", "figure", "ours", "ours / figure", "source"), tuple(rows), prose=True)
 
