@@ -95,7 +95,7 @@ def test_every_field_of_a_verdict_is_printed(findings):
 
 def test_text_names_every_arm_baseline_and_caution(findings):
     shown = text(findings[1])
-    assert shown.startswith("MATTERS. With 128 training samples")
+    assert shown.startswith("MATTERS. With 128 training samples and 10 steps")
     for name in ("strict", "augmented+tta", "plain", "wrong-group", "baseline: zero", "not the choice of training set"):
         assert name in shown
 

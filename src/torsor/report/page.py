@@ -29,6 +29,7 @@ td { white-space: nowrap; }
 .prose td { white-space: normal; }
 thead th { font-weight: 600; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 600; white-space: nowrap; }
+.wide + .wide, .note + .wide { margin-top: 1.25rem; }
 figure { margin: 1rem 0; }
 figure svg { width: 100%; height: auto; max-width: 52rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 1.5rem; }

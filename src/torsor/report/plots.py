@@ -101,7 +101,7 @@ def shares(findings: Findings) -> str:
     sizes = findings.config.sizes
 
     def draw(canvas: Any) -> None:
-        axes = _size_axes(canvas, sizes, "equivariance share of the test loss, %", log=False)
+        axes = _size_axes(canvas, sizes, "equivariance share, %", log=False)
         for arm in findings.arms:
             _band(axes, sizes, tuple(Interval(100 * s.estimate, 100 * s.low, 100 * s.high) for s in arm.share), arm.name)
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
@@ -191,7 +191,7 @@ def _band(axes: Any, sizes: Sequence[int], values: Sequence[Interval], arm: str)
     x = [size for size, _ in known]
     y = np.array([[value.estimate, value.low, value.high] for _, value in known])
     low, high = (np.where(np.isnan(end), y[:, 0], end) for end in (y[:, 1], y[:, 2]))
-    axes.fill_between(x, low, high, color=COLOURS[arm], alpha=0.18, linewidth=0)
+    axes.fill_between(x, low, high, color=COLOURS[arm], alpha=0.12, linewidth=0)
     # the share's interval is one over seeds and need not hold rounding's sign
     ends = np.maximum((y[:, 0] - low, high - y[:, 0]), 0.0)
     axes.errorbar(x, y[:, 0], ends, color=COLOURS[arm], marker=MARKERS[arm], markersize=5, capsize=3, label=arm)

@@ -66,6 +66,7 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
         f"More data instead: {words.more_data(findings)}. Trend: {words.trend(findings)}.",
         heading("Test loss"),
         Html(words.losses(findings).html()),
+        Html(words.comparison(findings).html()),
         side_by_side(
             figure(
                 plots.learning_curves(findings),
@@ -93,7 +94,7 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
         heading("Run it again, or larger"),
         "Save this as my_study.toml, raise sizes, seeds or train.steps, and run it in the same directory: finished runs are kept, and "
         "only what is new is run.",
-        code(words.as_toml(findings) + "\n# torsor study my_study.toml"),
+        code(words.as_toml(findings) + "\n# torsor study my_study.toml --out DIRECTORY"),
     )
 
 

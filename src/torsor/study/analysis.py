@@ -252,6 +252,8 @@ def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[
     found.append(
         "all seeds train on the same samples: intervals cover initialisation, data order and test samples, not the choice of training set"
     )
+    largest = max(arm.parameters for arm in arms)
+    found.append(f"it is an answer for {config.train.steps:,} steps and networks of up to {largest:,} parameters: more can change it")
     if len(config.learning_rates) < 2:
         found.append("learning rates were not tuned: all arms use the same")
     if missing:
