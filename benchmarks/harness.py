@@ -59,18 +59,20 @@ class Measurement:
     note: str
 
 
-def seconds(steps: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Wall-clock seconds of each step, `rounds` times, interleaved."""
-    for step in steps.values():
-        for _ in range(warmup):
-            step()
+def seconds(steps: Mapping[str, Callable[[], object]], rounds: int, budget_s: float = 60) -> dict[str, list[float]]:
+    """Wall-clock seconds of each step, up to `rounds` times after two warm-ups, interleaved.
+
+    A step that has used up `budget_s` stands aside from then on, but not before one warm-up and two rounds.
+    """
     taken: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
+    for turn in range(-2, rounds):
         for name, step in steps.items():
+            if sum(taken[name]) > budget_s and (turn == -1 or turn >= 2):
+                continue
             start = time.perf_counter()
             step()
             taken[name].append(time.perf_counter() - start)
-    return taken
+    return {name: times[1 if sum(times) > budget_s else 2 :] for name, times in taken.items()}
 
 
 def peak_mb() -> float:
@@ -81,13 +83,16 @@ def peak_mb() -> float:
 
 def memory_mb(script: Path, *arguments: str) -> float | None:
     """Megabytes above idle that `python script --memory arguments` prints as its last line; None where the contender fails."""
-    run = subprocess.run([sys.executable, str(script), "--memory", *arguments], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-W", "ignore", str(script), "--memory", *arguments], capture_output=True, text=True, check=False)
     return float(run.stdout.split()[-1]) if run.returncode == 0 else None
 
 
 def print_memory(library: str, build: Callable[[], Callable[[], object]], runs: int = 3) -> None:
     """The other side of `memory_mb`: import the library, build, run, print the megabytes above idle."""
     torch.set_num_threads(THREADS)
+    # a contender that wants more than the machine has should fail by itself, not take others along
+    limit = int(0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     importlib.import_module(library)
     idle = peak_mb()
     step = build()
@@ -97,24 +102,20 @@ def print_memory(library: str, build: Callable[[], Callable[[], object]], runs: 
 
 
 def measure(setting: str, contenders: Sequence[Contender], rounds: int, memory: Callable[[str], float | None]) -> list[Measurement]:
-    """Time the contenders of one setting side by side; `memory` gives the megabytes of a contender by its name."""
+    """Time the contenders of one setting side by side; `memory` gives the megabytes of a contender by its name, None where it fails."""
     torch.set_num_threads(THREADS)
-    taken = seconds({contender.name: contender.build() for contender in contenders}, rounds)
-    rows = []
+    used = {contender.name: memory(contender.name) for contender in contenders}
+    able = [contender for contender in contenders if used[contender.name] is not None]
     for contender in contenders:
+        if contender not in able:
+            print(f"{setting}: {contender.name} fails by itself (out of memory?) and is left out", file=sys.stderr)
+    taken = seconds({contender.name: contender.build() for contender in able}, rounds)
+    rows = []
+    for contender in able:
         times = sorted(taken[contender.name])
-        rows.append(
-            Measurement(
-                setting,
-                contender.name,
-                statistics.median(times),
-                times[len(times) // 4],
-                times[-1 - len(times) // 4],
-                memory(contender.name),
-                contender.parameters,
-                contender.note,
-            )
-        )
+        spread = times[len(times) // 4], times[-1 - len(times) // 4]
+        median = statistics.median(times)
+        rows.append(Measurement(setting, contender.name, median, *spread, used[contender.name], contender.parameters, contender.note))
     return rows
 
 

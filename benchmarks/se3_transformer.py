@@ -17,7 +17,7 @@ from harness import Contender, Measurement, measure, memory_mb, print_memory, wr
 from torch import Tensor, nn
 
 CLOUDS, POINTS, CHANNELS, HEADS = 8, 64, 16, 4
-SETTINGS = tuple((degree, neighbours) for degree in (1, 2, 3) for neighbours in (8, POINTS - 1))
+SETTINGS = tuple((degree, neighbours) for neighbours in (8, POINTS - 1) for degree in (1, 2, 3))
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -118,12 +118,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
     if "--memory" in sys.argv:
         name, degree, neighbours = sys.argv[-3], int(sys.argv[-2]), int(sys.argv[-1])
-        print_memory(LIBRARIES[name.split()[0]], partial(build, name, degree, neighbours), runs=2)
+        print_memory(LIBRARIES[name.split()[0]], partial(build, name, degree, neighbours), runs=1)
         return
     rows: list[Measurement] = []
     for degree, neighbours in SETTINGS:
-        slow = neighbours > 8 or degree > 2
-        rows += run(degree, neighbours, tuple(BUILDERS), rounds=3 if slow else 7)
+        rows += run(degree, neighbours, tuple(BUILDERS), rounds=9)
         write("se3_transformer", "SE(3)-Transformer", rows, "torsor")
 
 
