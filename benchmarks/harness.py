@@ -77,8 +77,10 @@ def seconds(steps: Mapping[str, Callable[[], object]], rounds: int, budget_s: fl
 
 def peak_mb() -> float:
     """Peak resident set of this process so far, in megabytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 if platform.system() == "Linux" else 1024**2)
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would begin with the size of the process that started this one
+        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def memory_mb(script: Path, *arguments: str) -> float | None:
