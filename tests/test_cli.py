@@ -262,11 +262,11 @@ def test_study_hands_its_flags_on_and_writes_the_report(monkeypatch: pytest.Monk
 
 
 def test_demo_prints_where_its_report_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from torsor.study import demo
+    from torsor.cli import demo
 
     monkeypatch.setattr(demo, "run", lambda directory: directory / "report.html")
     assert main(["demo", "--out", "here"]) == 0
-    assert capsys.readouterr().out == "here/report.html\n"
+    assert capsys.readouterr().out == "The report: here/report.html\n"
 
 
 def test_bench_says_where_the_benchmarks_are_when_they_are_not_there(

@@ -25,7 +25,7 @@ VERBS = Registry(
     Entry("study", "torsor.cli.studying:study", "does symmetry matter for your data: arms, sizes, seeds, a verdict"),
     Entry("report", "torsor.cli.studying:report", "one HTML page about runs or a study"),
     Entry("bench", "torsor.cli.studying:bench", "our layers against their peers, in one run"),
-    Entry("demo", "torsor.cli.studying:demo", "a small study from data to verdict, in a few minutes"),
+    Entry("demo", "torsor.cli.demo:demo", "a small study from data to verdict, in a few minutes"),
 )
 
 USAGE = """usage: torsor VERB [...]

@@ -1,4 +1,4 @@
-"""The verbs about many runs: study, report, bench and demo."""
+"""The verbs about many runs: study, report and bench."""
 
 from __future__ import annotations
 
@@ -137,20 +137,3 @@ def bench(arguments: Sequence[str]) -> int:
         return 0
 
     return parse(run, arguments, "bench")
-
-
-def demo(arguments: Sequence[str]) -> int:
-    """`torsor demo`."""
-
-    def run(out: Path = Path("runs") / "demo") -> int:
-        """Ask whether symmetry matters, on simulated particles and on a molecule, and write the report.
-
-        Args:
-            out: where it all goes.
-        """
-        from torsor.study import demo as module
-
-        print(module.run(out))
-        return 0
-
-    return parse(run, arguments, "demo")

@@ -7,12 +7,14 @@ sets have an exactly symmetric law; the planets lie every way in space, the mole
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torsor.study.config import StudyConfig
-from torsor.study.runner import run_study
-from torsor.training.settings import TrainConfig
+from torsor.cli.flags import parse
+from torsor.report import write_report
+from torsor.report.words import headline
+from torsor.study import StudyConfig, run_study
+from torsor.training import TrainConfig
 
 PLAIN = {"name": "transformer", "width": 48, "heads": 4, "layers": 3}
 STRICT = {"name": "egnn", "hidden": 32, "layers": 3}
@@ -56,15 +58,25 @@ def run(directory: str | Path, say: Callable[[str], None] = print) -> Path:
     Returns:
         The report.
     """
-    # a report is made of studies and never the other way round: the demo alone ties the two together
-    from torsor.report import write_report
-    from torsor.report.words import headline
-
     root, started = Path(directory), time.monotonic()
     for name, config in STUDIES.items():
         say(f"{name}: {len(config.trained)} networks x {len(config.sizes)} training-set sizes x {len(config.seeds)} seeds")
         findings = run_study(config, root / name, say=say)
         say(f"{name}: {findings.verdict}. {headline(findings)}")
-    path = write_report([root / name for name in STUDIES])
-    say(f"{(time.monotonic() - started) / 60:.1f} minutes. The report: {path}")
-    return path
+    say(f"{(time.monotonic() - started) / 60:.1f} minutes")
+    return write_report([root / name for name in STUDIES])
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """`torsor demo`."""
+
+    def start(out: Path = Path("runs") / "demo") -> int:
+        """Ask whether symmetry matters, on simulated planets and on a molecule, and write the report.
+
+        Args:
+            out: where it all goes; a demo that was stopped goes on.
+        """
+        print(f"The report: {run(out)}")
+        return 0
+
+    return parse(start, arguments, "demo")
