@@ -116,8 +116,8 @@ class DepthwiseKernel(nn.Module):
 
     def _slots(self, hidden: Tensor, frames: EdgeFrames) -> Float[Tensor, "e s p c"]:
         """The numbers h of each edge, zero between points in the same place."""
-        outs, ins = (",".join(map(str, range(top + 1))) for top in (self.l_out, self.l_in))
-        table = order_table.like(self.weight, outs, ins, int(self.parity), self.orders)
+        degrees_in = " ".join(map(str, range(self.l_in + 1)))
+        table = order_table.like(self.weight, self.l_out, self.l_in, degrees_in, int(self.parity), self.orders)
         if frames.coincident is not None:
             hidden = hidden.masked_fill(frames.coincident, 0)
         return self._radial(hidden, torch.tensordot(table, self.weight, 1))

@@ -177,5 +177,9 @@ def _degree(x: Tensor) -> int:
 
 def _product(turn: Tensor, x: Tensor) -> Tensor:
     """Batched matrix product in the precision of the geometry, also under autocast."""
+    x = x.to(turn.dtype)
+    if turn.shape[-1] <= 4 and turn.shape[-2] <= 4:
+        # so small that a batched matrix product is slower than its definition
+        return (turn[..., None] * x[..., None, :, :]).sum(-2)
     with torch.autocast(x.device.type, enabled=False):
-        return turn @ x.to(turn.dtype)
+        return turn @ x

@@ -52,30 +52,21 @@ def truncation(l: int, k: int, parity: int, orders: int) -> Array:
     return np.ascontiguousarray(matrix[np.ix_(chosen, chosen)])
 
 
-def _degrees(text: str) -> list[int]:
-    return [int(l) for l in text.split(",")]
-
-
 @Table
-def order_table(degrees_out: str, degrees_in: str, parity: int, orders: int) -> Array:
+def order_table(l_out: int, l_in: int, present: str, parity: int, orders: int) -> Array:
     """All tables T as one matrix, from the phi of all (l, k, J) to the h of all (m, sign, l, k).
 
-    Rows: for m = 0 all l, k in 0..l_max, then for m = 1, 2, .. the slots +m and (without parity) -m of all l, k >= m. Degrees that are
-    absent have rows of zeros.
+    Rows: for m = 0 all l in 0..l_out and k in 0..l_in, then for m = 1, 2, .. the slots +m and (without parity) -m of all l, k >= m.
+    Columns: only for the degrees k in `present`, "0 2"; the others have rows of zeros.
     """
-    outs, ins = _degrees(degrees_out), _degrees(degrees_in)
-    columns = {(l, k): terms(l, k, bool(parity)) for l in outs for k in ins}
-    starts = dict(zip(columns, np.cumsum([0, *map(len, columns.values())]), strict=False))
+    columns = [(l, k, j) for l in range(l_out + 1) for k in map(int, present.split()) for j in terms(l, k, bool(parity))]
     rows = []
-    for m in range(min(max(outs), max(ins), orders) + 1):
+    for m in range(min(l_out, l_in, orders) + 1):
         for slot in (m,) if m == 0 or parity else (m, -m):
-            for l in range(m, max(outs) + 1):
-                for k in range(m, max(ins) + 1):
-                    row = np.zeros(sum(map(len, columns.values())))
-                    if (l, k) in columns:
-                        values = so2_tables(l, k)[min(l, k) + slot, _chosen(l, k, bool(parity))]
-                        row[starts[l, k] : starts[l, k] + len(values)] = values
-                    rows.append(row)
+            for l in range(m, l_out + 1):
+                for k in range(m, l_in + 1):
+                    entries = so2_tables(l, k)[min(l, k) + slot]
+                    rows.append([entries[j - abs(l - k)] if (a, b) == (l, k) else 0.0 for a, b, j in columns])
     return np.array(rows)
 
 
@@ -196,8 +187,8 @@ class TensorFieldKernel(nn.Module):
             for k in self.fiber_in.degrees:
                 blocks.append(torch.stack([self._block(p, l, k) for p in range(len(self.outputs))], 3))
         phi = torch.cat(blocks)
-        outs, ins = ",".join(map(str, range(self.l_max + 1))), ",".join(map(str, self.fiber_in.degrees))
-        table = order_table.like(phi, outs, ins, int(self.parity), self.orders)
+        present = " ".join(map(str, self.fiber_in.degrees))
+        table = order_table.like(phi, self.l_max, self.fiber_in.l_max, present, int(self.parity), self.orders)
         return torch.unflatten(table @ phi.flatten(1), 1, phi.shape[1:])
 
     def _block(self, p: int, l: int, k: int) -> Float[Tensor, "j h c o"]:

@@ -1,7 +1,9 @@
 """Everything that every model has to prove, for variants that share no path through the code."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ SMALL = {"channels": 4, "heads": 2, "radial_width": 8}
 
 
 class Suite(ModelSuite):
-    settings: dict[str, object]
+    settings: ClassVar[dict[str, object]]
     signature = SIGNATURE
 
     def make(self, dtype: torch.dtype) -> nn.Module:
@@ -33,28 +35,35 @@ class Suite(ModelSuite):
 
 class TestDefaults(Suite):
     parameters = 11_816
-    settings = {}
+    settings: ClassVar[dict[str, object]] = {}
 
 
 class TestNearestNeighboursInSpace(Suite):
-    settings = {"neighbours": 2, "path": "cg", "keys": "tied", "attention": "per_degree"}
+    settings: ClassVar[dict[str, object]] = {"neighbours": 2, "path": "cg", "keys": "tied", "attention": "per_degree"}
 
 
 class TestRadiusWithSparseOptions(Suite):
-    settings = {"radius": 2.5, "basis": "bessel", "key_value_heads": "one", "relative_position": "cat", "channels": (4, 2, 2), "orders": 1}
+    settings: ClassVar[dict[str, object]] = {
+        "radius": 2.5,
+        "basis": "bessel",
+        "key_value_heads": "one",
+        "relative_position": "cat",
+        "channels": (4, 2, 2),
+        "orders": 1,
+    }
 
 
 class TestDepthwise(Suite):
-    settings = {"kernel": "depthwise", "neighbours": 2, "channels": (4, 2, 2), "keys": "linear"}
+    settings: ClassVar[dict[str, object]] = {"kernel": "depthwise", "neighbours": 2, "channels": (4, 2, 2), "keys": "linear"}
 
 
 class TestParity(Suite):
-    settings = {"parity": True, "nonlinearity": "norm", "skip": "sum", "final": "tfn", "degrees": 4}
+    settings: ClassVar[dict[str, object]] = {"parity": True, "nonlinearity": "norm", "skip": "sum", "final": "tfn", "degrees": 4}
 
 
 class TestPooledAndPublishedParts(Suite):
     signature = PointClouds("3x0e + 2x1o", "3x0e", edge_features=2, pool="max")
-    settings = {
+    settings: ClassVar[dict[str, object]] = {
         "trunk": "per_pair",
         "radial": "published",
         "basis": "distance",
@@ -68,6 +77,9 @@ class TestPooledAndPublishedParts(Suite):
 
     def beyond(self, module: nn.Module) -> Symmetry | None:
         return None
+
+    def test_derivatives_of_gradients_are_those_of_finite_differences(self) -> None:
+        pytest.skip("the published ReLUs have kinks, between which second derivatives jump")
 
 
 def test_the_contract_is_that_of_the_group_that_the_parity_allows() -> None:

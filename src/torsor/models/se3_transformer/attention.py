@@ -127,8 +127,7 @@ class AttentionBlock(nn.Module):
             raise SignatureError(f"features of degrees {fiber_in.degrees} have no degree in common with {mixed.degrees}: raise `degrees`")
         query = mixed if uniform or self.keys == "tied" else mixed.only(common)
         self.query = IrrepsLinear((fiber_in,), query)
-        self.shape = (heads, mixed.width // heads)
-        self.key_shape = (heads, query.width // heads)
+        self.heads, self.width = heads, mixed.width
         shared = config.key_value_heads == "one"
         value_fiber, key_fiber = (_one_head(f) if shared else f for f in (mixed, query))
         outputs = (key_fiber, value_fiber) if self.keys == "own" else (value_fiber,)
@@ -140,12 +139,14 @@ class AttentionBlock(nn.Module):
         self.sizes = {l: query.channels[l] * (2 * l + 1) for l in common}
         self.degrees_out = mixed.l_max + 1
 
-    def forward(self, features: Float[Tensor, "N m c"], frames: Frames) -> Float[Tensor, "N m o"]:
+    def forward(self, features: Float[Tensor, "N m c"], frames: Frames) -> Float[Tensor, "N _ o"]:
         """New features of each node."""
         messages = self.messages(features, frames)
         weights = self._attend(features, messages[0], frames)
-        values = torch.unflatten(messages[-1], -1, (-1, self.shape[1]))
-        mixed = frames.total((values * weights[..., None].to(values.dtype)).flatten(2))
+        values = messages[-1]
+        # one head's values serve all heads
+        values = values if values.shape[-1] == self.width else values.repeat(1, 1, self.heads)
+        mixed = frames.total(values * weights.repeat_interleave(self.width // self.heads, -1).to(values.dtype))
         output: Tensor = self.interaction(mixed) if self.adds else self.interaction(mixed, features)
         return output + features if self.adds else output
 
@@ -157,15 +158,14 @@ class AttentionBlock(nn.Module):
             query, key, components = frames.receive(query), message, frames.components(self.query.output.l_max)
         else:
             query, key, components = edges.receive(query), edges.send(self.key(features)), degree_major(self.query.output.l_max)
-        products = (
-            (torch.unflatten(query, -1, self.key_shape) * torch.unflatten(key, -1, (-1, self.key_shape[1]))).sum(-1).to(edges.lengths.dtype)
-        )
+        key = key if key.shape[-1] == query.shape[-1] else key.repeat(1, 1, self.heads)
+        products = (query * key).to(edges.lengths.dtype)
         size = sum(self.sizes.values())
         if not self.per_degree:
-            return edges.softmax(products.sum(1) * size**-0.5)[:, None]
+            return edges.softmax(torch.unflatten(products.sum(1), -1, (self.heads, -1)).sum(-1) * size**-0.5)[:, None]
         # a degree without keys follows those of all the others
         sums = [[self._share(l, k, size) for k, _ in components] for l in range(self.degrees_out)]
-        logits = torch.einsum("lp,eph->elh", products.new_tensor(sums), products)
+        logits = torch.unflatten(products.new_tensor(sums) @ products, -1, (self.heads, -1)).sum(-1)
         weights = edges.softmax(logits.flatten(1)).view_as(logits)
         return weights[:, [l for l, _ in frames.components(self.degrees_out - 1)]]
 
@@ -200,7 +200,7 @@ class TensorFieldLayer(nn.Module):
         self.own = IrrepsLinear((fiber_in,), fiber_out) if config.self_term == "skip" else None
         self.mix = IrrepsLinear((message,), fiber_out) if self.own is None or message != fiber_out else None
 
-    def forward(self, features: Float[Tensor, "N m c"], frames: Frames) -> Float[Tensor, "N m o"]:
+    def forward(self, features: Float[Tensor, "N m c"], frames: Frames) -> Float[Tensor, "N _ o"]:
         """New features of each node."""
         (message,) = self.messages(features, frames)
         total = frames.total(message)

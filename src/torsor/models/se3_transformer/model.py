@@ -141,12 +141,12 @@ class SE3Transformer(nn.Module):
     def forward_edges(
         self,
         positions: Float[Tensor, "N 3"],
-        edge_index: Int[Tensor, "2 e"],
+        edge_index: Int[Tensor, "_ e"],
         features: Float[Tensor, "N d"] | None = None,
         edge_features: Float[Tensor, "e f"] | None = None,
         batch: Int[Tensor, "N"] | None = None,
         graphs: int | None = None,
-    ) -> Float[Tensor, "g d"]:
+    ) -> Float[Tensor, "g _"]:
         """The same on a graph whose edges are given, as PyG gives them: bonds of molecules, for instance.
 
         Args:
@@ -171,7 +171,7 @@ class SE3Transformer(nn.Module):
         batch = edge_index.new_zeros(positions.shape[0]) if batch is None else batch
         return self._read(_pool_graphs(output, batch, graphs, self.signature.pool))
 
-    def _run(self, features: Float[Tensor, "N d"], edges: Edges) -> Float[Tensor, "N d"]:
+    def _run(self, features: Float[Tensor, "N d"], edges: Edges) -> Float[Tensor, "N _"]:
         """All layers."""
         frames: Frames
         with torch.autocast(features.device.type, enabled=False):

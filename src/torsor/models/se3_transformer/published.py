@@ -7,6 +7,8 @@ Their spherical harmonics lose digits near the poles and their coupling tensors 
 
 from __future__ import annotations
 
+from typing import Any
+
 from torsor.models.se3_transformer.config import SE3TransformerConfig
 from torsor.models.se3_transformer.model import SE3Transformer
 
@@ -15,7 +17,7 @@ _PUBLISHED = SE3TransformerConfig(
 )
 
 
-def published_nbody(**settings: object) -> SE3Transformer:
+def published_nbody(**settings: Any) -> SE3Transformer:
     """Charged particles: velocities in, displacement and change of velocity out, the product of two charges on each edge.
 
     293,920 parameters: four blocks of 8 channels of degrees 0 to 3 with two heads, and a block with attentive self-interaction.
@@ -23,7 +25,7 @@ def published_nbody(**settings: object) -> SE3Transformer:
     Args:
         settings: fields of `SE3TransformerConfig`, written over the published ones.
     """
-    published: dict[str, object] = {
+    published: dict[str, Any] = {
         "channels": 8,
         "depth": 4,
         "heads": 2,
@@ -37,7 +39,7 @@ def published_nbody(**settings: object) -> SE3Transformer:
     return SE3Transformer("1x1o", "2x1o", edge_features=1, config=_PUBLISHED, **(published | settings))
 
 
-def published_qm9(**settings: object) -> SE3Transformer:
+def published_qm9(**settings: Any) -> SE3Transformer:
     """Molecules: six numbers of each atom and four kinds of bonds in, one property out; call `forward_edges` with the bonds as edges.
 
     9,828,193 parameters: seven blocks of 32 channels of degrees 0 to 3 with eight heads, a tensor-field layer to 128 scalars, their maximum
@@ -46,7 +48,7 @@ def published_qm9(**settings: object) -> SE3Transformer:
     Args:
         settings: fields of `SE3TransformerConfig`, written over the published ones.
     """
-    published: dict[str, object] = {
+    published: dict[str, Any] = {
         "channels": 32,
         "depth": 7,
         "heads": 8,
@@ -58,7 +60,7 @@ def published_qm9(**settings: object) -> SE3Transformer:
     return SE3Transformer("6x0e", "1x0e", edge_features=4, pool="max", config=_PUBLISHED, **(published | settings))
 
 
-def published_tfn(layers: int = 4, channels: int = 8, **settings: object) -> SE3Transformer:
+def published_tfn(layers: int = 4, channels: int = 8, **settings: Any) -> SE3Transformer:
     """The tensor-field baseline of the particle experiment: charges and velocities in, tensor-field layers with NormBias between.
 
     Args:
@@ -66,5 +68,5 @@ def published_tfn(layers: int = 4, channels: int = 8, **settings: object) -> SE3
         channels: channels of degrees 0 to 3.
         settings: fields of `SE3TransformerConfig`, written over the published ones.
     """
-    published: dict[str, object] = {"channels": channels, "depth": layers - 1, "block": "tfn", "final": "tfn", "nonlinearity": "norm_bias"}
+    published: dict[str, Any] = {"channels": channels, "depth": layers - 1, "block": "tfn", "final": "tfn", "nonlinearity": "norm_bias"}
     return SE3Transformer("1x0e + 1x1o", "2x1o", edge_features=1, config=_PUBLISHED, **(published | settings))
