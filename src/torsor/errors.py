@@ -64,7 +64,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
         known: every registered name.
     """
     names = sorted(known)
-    nearest = get_close_matches(name, names, n=1, cutoff=0.5)
+    longer = [known_name for known_name in names if name and name.lower() in known_name.lower()]
+    nearest = longer or get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return UnknownNameError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")
 
