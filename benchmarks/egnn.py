@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from harness import Contender, Measurement, measure, memory_mb, print_memory, write
 from torch import Tensor, nn
+
+from harness import Contender, Measurement, measure, memory_mb, print_memory, write
 
 CLOUDS, POINTS, CHANNELS, LAYERS = 8, 64, 16, 2
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from harness import THREADS, Contender, Measurement, measure, memory_mb, print_memory, write
 from torch.utils.flop_counter import FlopCounterMode
+
+from harness import THREADS, Contender, Measurement, measure, memory_mb, print_memory, write
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness import Contender, measure, memory_mb, print_memory, write
 from torch import Tensor
+
+from harness import Contender, measure, memory_mb, print_memory, write
 from torsor.representations.harmonics import spherical_harmonics
 
 DEGREE = 6

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from harness import Contender, Measurement, measure, memory_mb, print_memory, write
 from torch import Tensor, nn
+
+from harness import Contender, Measurement, measure, memory_mb, print_memory, write
 
 CLOUDS, POINTS, CHANNELS, HEADS = 8, 64, 16, 4
 SETTINGS = tuple((degree, neighbours) for neighbours in (8, POINTS - 1) for degree in (1, 2, 3))

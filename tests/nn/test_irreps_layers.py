@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Self-interactions, norms and gates: they commute with rotations, and do what their formulas say."""
 
 import pytest

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Kernels against e3nn and the definition, and the two paths against each other."""
 
 import pytest

@@ -98,7 +98,7 @@ def test_solving_part_by_part_finds_what_solving_at_once_finds():
 
 
 @pytest.mark.parametrize(("l", "k", "j"), [(1, 1, 1), (2, 1, 3), (2, 2, 4), (3, 2, 1)])
-def test_clebsch_gordan_tables_lie_in_the_span_of_the_basis(l, k, j):  # noqa: E741
+def test_clebsch_gordan_tables_lie_in_the_span_of_the_basis(l, k, j):
     product = Irreps([(1, (l, 1))]) @ Irreps([(1, (k, 1))])
     basis = equivariant_basis(product, Irreps([(1, (j, 1))]), groups.SO(3))
     table = coupling(l, k, j).permute(2, 0, 1).flatten(1)

@@ -1,4 +1,4 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
+
 from math import pi
 
 import numpy as np

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Depthwise tensor-field messages: each channel is turned and weighted by itself, channels are mixed before and after.
 
 Batzner et al.: NequIP (2022). Not equivalent to `TensorFieldKernel`: a radial network gives one number for each channel and term, not for

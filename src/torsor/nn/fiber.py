@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Irrep features of many channels as one dense tensor.
 
 A fiber says how many channels each degree has. Its features are stored `[..., m, c]`: m runs over the (l_max + 1)**2 components of degrees

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Coordinates in which messages are computed: those of space, or those of each edge.
 
 In a frame whose polar axis is the edge, a kernel couples only components of equal order |m| (Passaro and Zitnick: Reducing SO(3)

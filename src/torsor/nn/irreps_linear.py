@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Self-interaction: maps between the channels of a node, one for each degree.
 
 Fuchs et al.: SE(3)-Transformers (2020), equations 12 and 13.

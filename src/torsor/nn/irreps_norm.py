@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Nonlinearities and normalisations of irrep features: functions of norms and of scalars, which do not turn.
 
 Fuchs et al.: SE(3)-Transformers (2020), section 3 of the appendix; Liao et al.: EquiformerV2 (2023), section 4.4 (normalisation).

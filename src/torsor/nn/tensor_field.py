@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Tensor-field messages: features of the sender times a kernel that turns with the edge.
 
 Thomas et al.: Tensor field networks (2018); Fuchs et al.: SE(3)-Transformers (2020), equation 8; Passaro and Zitnick: Reducing SO(3)

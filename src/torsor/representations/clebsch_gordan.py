@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Couplings of the real irreps of SO(3): Wigner 3j symbols, and their real form in the component order of `harmonics`.
 
 Racah's formula (Edmonds, Angular Momentum in Quantum Mechanics, 1957, equation 3.6.10) in whole numbers, then the change of

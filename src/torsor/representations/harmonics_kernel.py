@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """The fast path of the spherical harmonics: written in place, with derivatives in closed form.
 
 The gradient of a solid harmonic is a combination of solid harmonics of one degree less. So derivatives of every order are made of the

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Irreducible representations of O(3): the strings, the layout and the matrices of e3nn.
 
 Features are `[..., dim]`: for each term `mul x l p`, `mul` blocks of 2l + 1 components in the order of `harmonics`.

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Wigner matrices D^l(R) of rotations, in the real basis of `harmonics`: Y^l(R u) = D^l(R) Y^l(u).
 
 Two ways, both free of trigonometric functions and differentiable everywhere:

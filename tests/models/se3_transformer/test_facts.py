@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """What the paper's layers must do beyond what every model must: attention, limits, degenerate clouds, forces, and the two paths."""
 
 from math import pi, sqrt

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """SE(3)-equivariant self-attention: invariant weights, values that turn with the points.
 
 Fuchs, Worrall, Fischer, Welling: SE(3)-Transformers (2020), equations 9 to 13.

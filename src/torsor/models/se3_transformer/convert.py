@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """Kernel weights between their two forms: phi for spherical harmonics in space, h for frames along the edge.
 
 Models store phi, whichever path they compute on. Programs built on SO(2) convolutions store h = T phi.

@@ -1,4 +1,3 @@
-# ruff: noqa: E741  (l is what everybody calls the degree)
 """The SE(3)-Transformer: attention blocks on irrep features over a graph of points.
 
 Fuchs, Worrall, Fischer, Welling: SE(3)-Transformers: 3D Roto-Translation Equivariant Attention Networks (2020).
