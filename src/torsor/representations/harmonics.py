@@ -1,4 +1,3 @@
-
 """Real spherical harmonics of vectors in R^3, as polynomials: no angles, accurate everywhere.
 
 Component order m = -l..l with polar axis y, so that degree 1 is (x, y, z) up to a factor; order, signs and normalisations are e3nn's.
