@@ -1,5 +1,8 @@
 """Sphinx configuration."""
 
+import re
+from typing import Any
+
 import torsor
 
 project = "torsor"
@@ -15,3 +18,13 @@ autodoc_typehints = "description"
 napoleon_google_docstring = True
 exclude_patterns = ["_build"]
 nitpicky = False
+
+
+def escape_bars(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Keep the bars of |x| from being read as substitutions; what stands in backticks is left alone."""
+    lines[:] = [re.sub(r"(`[^`]*`)|\\|", lambda found: found[1] or r"\|", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", escape_bars)

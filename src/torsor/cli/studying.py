@@ -93,7 +93,7 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
         from distributed import Client
     except ImportError as error:
         raise missing_dependency("distributed", "cluster", "--scheduler") from error
-    with Client(scheduler) as client:  # type: ignore[no-untyped-call]
+    with Client(scheduler) as client:
         yield client.get_executor()
 
 
