@@ -318,6 +318,15 @@ def test_weights_convert_to_frames_of_edges_and_back(variant: str) -> None:
         torch.testing.assert_close(value, before[name], atol=1e-12, rtol=0)
 
 
+def test_the_path_is_chosen_by_degree_width_and_trunk() -> None:
+    assert SE3Transformer("1x0e", "1x0e", degrees=1).path == "cg"
+    assert SE3Transformer("1x0e", "1x1o", degrees=2, channels=8).path == "cg"
+    assert SE3Transformer("1x0e", "1x1o", degrees=2, channels=16).path == "so2"
+    assert SE3Transformer("1x0e", "1x1o", degrees=3, channels=8).path == "so2"
+    assert published_nbody().path == "cg"
+    assert published_nbody(path="so2").path == "so2"
+
+
 def test_a_state_of_other_settings_is_refused() -> None:
     with pytest.raises(CheckpointError, match="same settings"):
         load_so2_state(make(depth=1), so2_state(make(depth=2)))

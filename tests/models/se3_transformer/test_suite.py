@@ -65,6 +65,7 @@ class TestPooledAndPublishedParts(Suite):
     signature = PointClouds("3x0e + 2x1o", "3x0e", edge_features=2, pool="max")
     settings: ClassVar[dict[str, object]] = {
         "trunk": "per_pair",
+        "path": "so2",
         "radial": "published",
         "basis": "distance",
         "nonlinearity": "norm_bias",

@@ -28,8 +28,9 @@ class SE3TransformerConfig:
         radius: only points nearer than this do, None for all.
         cut: "smooth", edges fade out towards the radius or the first point that is no neighbour, or "sharp" (published). With a sharp
             cut and several points equally far away, which of them are neighbours depends on rounding.
-        path: "so2" computes messages in the frame of each edge, "cg" in space; same parameters, same result. "auto" is "so2" as soon as the
-            features of a layer have a degree above 0: it takes fewer operations for all degrees and channels, and less memory.
+        path: "so2" computes messages in the frame of each edge, "cg" in space; same parameters, same result. "auto" takes the faster one:
+            "cg" for scalars alone, for at most 8 channels of degrees 0 and 1, and where each pair of degrees has a trunk of its own (hidden
+            units cannot be shared there, so contracting in the hidden layer gains nothing); else "so2", which also needs less memory.
         kernel: "full", a weight for each pair of channels, or "depthwise", each channel by itself (cheaper, not equivalent).
         trunk: "shared", one radial trunk for all kernels of a layer, or "per_pair", one for each projection and pair of degrees
             (published; a depthwise kernel has one trunk).

@@ -109,9 +109,14 @@ class SE3Transformer(nn.Module):
     @property
     def path(self) -> str:
         """How messages are computed, "cg" or "so2"."""
-        if self.config.path == "auto":
-            return "so2" if self.l_max else "cg"
-        return self.config.path
+        config = self.config
+        if config.path != "auto":
+            return config.path
+        if self.l_max == 0 or (config.trunk == "per_pair" and config.kernel == "full"):
+            return "cg"
+        # measured on a CPU: below this the number of operations costs more than the arithmetic in them
+        small = self.l_max == 1 and config.hidden().width <= 8 and config.kernel == "full"
+        return "cg" if small else "so2"
 
     def forward(
         self,
