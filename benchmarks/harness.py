@@ -59,7 +59,7 @@ class Measurement:
     note: str
 
 
-def seconds(steps: Mapping[str, Callable[[], object]], rounds: int, budget_s: float = 60) -> dict[str, list[float]]:
+def seconds(steps: Mapping[str, Callable[[], object]], rounds: int, budget_s: float = 25) -> dict[str, list[float]]:
     """Wall-clock seconds of each step, up to `rounds` times after two warm-ups, interleaved.
 
     A step that has used up `budget_s` stands aside from then on, but not before one warm-up and two rounds.

@@ -123,7 +123,7 @@ def main() -> None:
         return
     rows: list[Measurement] = []
     for degree, neighbours in SETTINGS:
-        rows += run(degree, neighbours, tuple(BUILDERS), rounds=9)
+        rows += run(degree, neighbours, tuple(BUILDERS), rounds=7)
         write("se3_transformer", "SE(3)-Transformer", rows, "torsor")
 
 
