@@ -117,3 +117,14 @@ def test_a_signature_reads_as_a_sentence():
     text = str(PointClouds("2x0e", "1x1o", edge_features=1, pool="mean", points=9))
     assert text == "point clouds, at most 9 points: 2x0e and 1 features of each pair -> 1x1o of the cloud (mean)"
     assert "positions only" in str(PointClouds("", "1x1o"))
+
+
+def test_points_in_the_plane_have_scalars_alone():
+    signature = PointClouds("2x0e", "1x0e", pool="sum", dimension=2)
+    assert signature.example(batch=3, points=4)["positions"].shape == (3, 4, 2)
+    assert str(signature.symmetry().group) == "SE(2) x S()"
+    assert str(signature) == "point clouds in R^2: 2x0e -> 1x0e of the cloud (sum)"
+    with pytest.raises(SignatureError, match=r"2x0e -> 1x1o in R\^2: irreps are those of O\(3\)"):
+        PointClouds("2x0e", "1x1o", dimension=2)
+    with pytest.raises(SignatureError, match="dimension is 0"):
+        PointClouds("2x0e", "1x0e", dimension=0)

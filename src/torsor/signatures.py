@@ -27,9 +27,9 @@ POOLS: tuple[Pool, ...] = ("sum", "mean", "max")
 
 @dataclass(frozen=True, init=False)
 class PointClouds:
-    """Points in R^3 with features in, features of each point or of the whole cloud out.
+    """Points in space with features in, features of each point or of the whole cloud out.
 
-    A model of this family takes `positions [b, n, 3]`, `features [b, n, rep_in.dim]`, `edge_features [b, n, n, e]` and `mask [b, n]`, and
+    A model of this family takes `positions [b, n, d]`, `features [b, n, rep_in.dim]`, `edge_features [b, n, n, e]` and `mask [b, n]`, and
     returns `[b, n, rep_out.dim]`, or `[b, rep_out.dim]` where it pools.
 
     Args:
@@ -38,6 +38,7 @@ class PointClouds:
         edge_features: number of invariant features of each ordered pair of points.
         pool: how point outputs become one output of the cloud ("sum", "mean", "max"; "max" for scalars only), None where they do not.
         points: size of the largest cloud, None where there is no bound; models of fixed width need it.
+        dimension: d, the dimension of space. Irreps are those of O(3): features are scalars in any other space.
 
     Raises:
         SignatureError: an entry makes no sense; the message says what to give.
@@ -48,11 +49,18 @@ class PointClouds:
     edge_features: int
     pool: Pool | None
     points: int | None
+    dimension: int
 
     def __init__(
-        self, rep_in: Irreps | str, rep_out: Irreps | str, edge_features: int = 0, pool: Pool | None = None, points: int | None = None
+        self,
+        rep_in: Irreps | str,
+        rep_out: Irreps | str,
+        edge_features: int = 0,
+        pool: Pool | None = None,
+        points: int | None = None,
+        dimension: int = 3,
     ) -> None:
-        values = (Irreps(rep_in), Irreps(rep_out), edge_features, pool, points)
+        values = (Irreps(rep_in), Irreps(rep_out), edge_features, pool, points, dimension)
         for field, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, field.name, value)
         self._validate()
@@ -69,28 +77,40 @@ class PointClouds:
             raise SignatureError(f"pool 'max' of {self.rep_out} would depend on the frame: pool 'sum' or 'mean', or scalars")
         if self.points is not None and self.points < 1:
             raise SignatureError(f"points is {self.points}: give the size of the largest cloud, or None for no bound")
+        if self.dimension < 1:
+            raise SignatureError(f"dimension is {self.dimension}: give that of the space the points are in, 3 for molecules")
+        if self.dimension != 3 and any((irrep.l, irrep.p) != (0, 1) for _, irrep in (*self.rep_in, *self.rep_out)):
+            raise SignatureError(
+                f"{self.rep_in or 'positions only'} -> {self.rep_out} in R^{self.dimension}: irreps are those of O(3); "
+                "in another space features are scalars, such as '4x0e'"
+            )
 
     def __str__(self) -> str:
         where = "each point" if self.pool is None else f"the cloud ({self.pool})"
         size = "" if self.points is None else f", at most {self.points} points"
         edges = f" and {self.edge_features} features of each pair" if self.edge_features else ""
-        return f"point clouds{size}: {self.rep_in or 'positions only'}{edges} -> {self.rep_out} of {where}"
+        space = "" if self.dimension == 3 else f" in R^{self.dimension}"
+        return f"point clouds{space}{size}: {self.rep_in or 'positions only'}{edges} -> {self.rep_out} of {where}"
 
     def symmetry(self, group: Group | None = None, exactness: Exactness = "exact") -> Symmetry:
         """The contract of a model that serves this signature.
 
         Args:
-            group: a group that acts on R^3, `S()`, or a product of such; SE(3) x S() if not given.
+            group: a group that acts on R^d, `S()`, or a product of such; SE(d) x S() if not given.
             exactness: what the model guarantees.
         """
-        group = SE(3) * S() if group is None else group
+        group = SE(self.dimension) * S() if group is None else group
         inputs: dict[str, Actions] = {"positions": _for_each(group, Points(), Permuted(1))}
         if self.rep_in.dim:
-            inputs["features"] = _for_each(group, self.rep_in, Permuted(1))
+            inputs["features"] = _for_each(group, self._action(self.rep_in), Permuted(1))
         if self.edge_features:
             inputs["edge_features"] = _for_each(group, Trivial(self.edge_features), Pairs(1, 2))
-        output = _for_each(group, self.rep_out, Trivial() if self.pool else Permuted(1))
+        output = _for_each(group, self._action(self.rep_out), Trivial() if self.pool else Permuted(1))
         return Symmetry(group, inputs, output, exactness=exactness)
+
+    def _action(self, irreps: Irreps) -> Action:
+        """How a group on R^d acts on features."""
+        return irreps if self.dimension == 3 else Trivial(irreps.dim)
 
     def example(
         self,
@@ -112,7 +132,7 @@ class PointClouds:
             lengths: valid points of each cloud; adds the `mask`, and what is behind it is zero.
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
-        shapes: dict[str, tuple[int, ...]] = {"positions": (batch, points, 3)}
+        shapes: dict[str, tuple[int, ...]] = {"positions": (batch, points, self.dimension)}
         if self.rep_in.dim:
             shapes["features"] = (batch, points, self.rep_in.dim)
         if self.edge_features:

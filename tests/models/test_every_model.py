@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from torsor.check import contract_of
+from torsor.check import assert_equivariant, contract_of
 from torsor.errors import SignatureError
 from torsor.groups import SE, S
 from torsor.models import REGISTRY
@@ -85,6 +85,23 @@ def test_every_model_declares_what_it_serves(name):
     assert PointClouds in REGISTRY.load(name).families
     assert name in serving(SIGNATURES["forces"], REGISTRY)
     check_family(name, REGISTRY.load(name)(), SIGNATURES["forces"], REGISTRY)
+
+
+PLANE = PointClouds("2x0e", "1x0e", edge_features=1, pool="sum", points=5, dimension=2)
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name != "se3-transformer"])
+def test_models_of_any_space_keep_their_contract_in_the_plane(name):
+    inputs = PLANE.example(2, 5, torch.Generator().manual_seed(5), torch.float64, lengths=(5, 3))
+    module = build(name, PLANE).double()
+    assert module(**inputs).shape == (2, 1)
+    if contract_of(module).exactness != "none":
+        assert_equivariant(module, inputs)
+
+
+def test_the_se3_transformer_refuses_the_plane():
+    with pytest.raises(SignatureError, match=r"se3-transformer cannot serve point clouds in R\^2.*rotations in R\^3"):
+        build("se3-transformer", PLANE)
 
 
 def test_a_refusal_names_the_models_that_serve():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from torsor.errors import GroupError
+from torsor.nn.noise import with_noise
 from torsor.symmetry import Symmetry
 
 
@@ -92,8 +93,9 @@ class OrbitAverage(nn.Module):
         given = dict(zip(self._names, args, strict=False)) | kwargs
         inputs = {name: x.repeat(self.samples, *(1,) * (x.ndim - 1)) for name, x in given.items() if x is not None}
         first = next(iter(inputs.values()))
-        g = self.symmetry.sample(inputs, torch.Generator(first.device).manual_seed(self.seed))
-        output = self._chunked(self.symmetry.transform(g, inputs), len(first))
+        generator = torch.Generator(first.device).manual_seed(self.seed)
+        g = self.symmetry.sample(inputs, generator)
+        output = self._chunked(with_noise(self.module, self.symmetry.transform(g, inputs), generator), len(first))
         back = self.symmetry.transform_output(self.symmetry.group.inverse(g), output)
         return _map(lambda y: y.unflatten(0, (self.samples, -1)), back)
 

@@ -1,4 +1,4 @@
-"""E(3)-equivariant graph network: scalars on points, and vectors along differences of points.
+"""E(n)-equivariant graph network: scalars on points, and vectors along differences of points.
 
 Satorras, Hoogeboom, Welling: E(n) Equivariant Graph Neural Networks (2021), equations 3 to 6, and 7 for velocities.
 
@@ -60,7 +60,14 @@ class EGNNConfig:
         Raises:
             SignatureError: the signature has irreps other than 0e and 1o.
         """
-        return EGNN(signature.rep_in, signature.rep_out, edge_features=signature.edge_features, pool=signature.pool, config=self)
+        return EGNN(
+            signature.rep_in,
+            signature.rep_out,
+            edge_features=signature.edge_features,
+            pool=signature.pool,
+            dimension=signature.dimension,
+            config=self,
+        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Neighbours:
 
 
 @torch.no_grad()
-def find_neighbours(positions: Float[Tensor, "b n 3"], mask: Bool[Tensor, "b n"] | None, nearest: int | None) -> Neighbours:
+def find_neighbours(positions: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None, nearest: int | None) -> Neighbours:
     """The nearest valid points of each, itself left out; all of them where `nearest` is None or not smaller than their number."""
     b, n = positions.shape[:2]
     other = ~torch.eye(n, dtype=torch.bool, device=positions.device).expand(b, n, n)
@@ -137,11 +144,11 @@ class EGNNLayer(nn.Module):
     def forward(
         self,
         h: Float[Tensor, "b n c"],
-        x: Float[Tensor, "b n p 3"],
-        vectors: Float[Tensor, "b n v 3"],
+        x: Float[Tensor, "b n p d"],
+        vectors: Float[Tensor, "b n v d"],
         edges: Float[Tensor, "b n k e"] | None,
         neighbours: Neighbours,
-    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n p 3"] | None]:
+    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n p d"] | None]:
         """New scalars, and how far each position channel moves (None where it does not)."""
         difference = x[:, :, None] - torch.unflatten(neighbours.senders(x.flatten(2)), -1, x.shape[2:])
         message = self._messages(h, difference.square().sum(-1), edges, neighbours)
@@ -161,7 +168,7 @@ class EGNNLayer(nn.Module):
         weight = neighbours.valid if self.gate is None else neighbours.valid * self.gate(message).sigmoid()
         return message * weight
 
-    def _shift(self, h: Tensor, vectors: Tensor, difference: Tensor, message: Tensor, neighbours: Neighbours) -> Float[Tensor, "b n p 3"]:
+    def _shift(self, h: Tensor, vectors: Tensor, difference: Tensor, message: Tensor, neighbours: Neighbours) -> Float[Tensor, "b n p d"]:
         """Equations 4 and 7."""
         assert self.move is not None
         coefficient: Tensor = self.move(message)
@@ -177,7 +184,7 @@ class EGNNLayer(nn.Module):
 
 
 class EGNN(nn.Module):
-    """E(3)-equivariant graph network with any number of scalars and vectors, in and out.
+    """E(n)-equivariant graph network with any number of scalars and vectors, in and out.
 
     Norms and mutual inner products of the input vectors join the scalars (section 3.2 of the paper); the vectors themselves drive the
     positions (equation 7). The points move in every layer if there are vectors at all, else in none, as in the paper's molecules.
@@ -187,6 +194,7 @@ class EGNN(nn.Module):
         rep_out: irreps of the output, 0e and 1o alone.
         edge_features: number of invariant features of each pair of points.
         pool: how points are pooled; None for one output a point.
+        dimension: of the space the points are in.
         config: settings; defaults if not given.
         **settings: fields of the config to change.
 
@@ -204,13 +212,14 @@ class EGNN(nn.Module):
         *,
         edge_features: int = 0,
         pool: Pool | None = None,
+        dimension: int = 3,
         config: EGNNConfig | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         config = configured(EGNNConfig, config, settings)
-        self.signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool)
-        self.config, self.pool, self.symmetry = config, pool, self.signature.symmetry(E(3) * S())
+        self.signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, dimension=dimension)
+        self.config, self.pool, self.symmetry = config, pool, self.signature.symmetry(E(dimension) * S())
         self.widths = (self.signature.rep_in.dim, edge_features)
         self.layout_in, self.layout_out = (_layout(rep, self.signature) for rep in (self.signature.rep_in, self.signature.rep_out))
         scalars, vectors = _count(self.layout_in)
@@ -235,21 +244,21 @@ class EGNN(nn.Module):
 
     def forward(
         self,
-        positions: Float[Tensor, "b n 3"],
+        positions: Float[Tensor, "b n d"],
         features: Float[Tensor, "b n f"] | None = None,
         edge_features: Float[Tensor, "b n n e"] | None = None,
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b *n out"]:
         """Map a padded batch of clouds to one output a point, or one a cloud where the model pools."""
-        cloud = point_cloud(positions, features, edge_features, mask, *self.widths)
+        cloud = point_cloud(positions, features, edge_features, mask, *self.widths, self.signature.dimension)
         output = self._output(*self._layers(cloud))
         if self.pool:
             return pool_points(output, mask, self.pool)
         return output if mask is None else output.where(mask[..., None], 0)
 
-    def _layers(self, cloud: PointCloud) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n p 3"]]:
+    def _layers(self, cloud: PointCloud) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n p d"]]:
         """Scalars after the last layer, and how far each position channel has moved."""
-        scalars, vectors = _split(cloud.features, self.layout_in)
+        scalars, vectors = _split(cloud.features, self.layout_in, self.signature.dimension)
         h = self.embed(self._invariants(scalars, vectors))
         neighbours = find_neighbours(cloud.positions, cloud.mask, self.config.neighbours)
         edges = None if cloud.edge_features is None else neighbours.pairs(cloud.edge_features)
@@ -261,7 +270,7 @@ class EGNN(nn.Module):
             moved = moved if shift is None else moved + shift
         return h, moved
 
-    def _invariants(self, scalars: Float[Tensor, "b n s"], vectors: Float[Tensor, "b n v 3"]) -> Float[Tensor, "b n i"]:
+    def _invariants(self, scalars: Float[Tensor, "b n s"], vectors: Float[Tensor, "b n v d"]) -> Float[Tensor, "b n i"]:
         """One, the scalars, the norms of the vectors and their inner products."""
         norms = (vectors.square().sum(-1) + _SMOOTH).sqrt()
         first, second = self.invariant_pairs
@@ -269,7 +278,7 @@ class EGNN(nn.Module):
         ones = scalars.new_ones(*scalars.shape[:2], 1)
         return torch.cat((ones, scalars, norms, products), -1)
 
-    def _output(self, h: Float[Tensor, "b n c"], moved: Float[Tensor, "b n p 3"]) -> Float[Tensor, "b n out"]:
+    def _output(self, h: Float[Tensor, "b n c"], moved: Float[Tensor, "b n p d"]) -> Float[Tensor, "b n out"]:
         """Scalars and displacements in the order of `rep_out`."""
         scalars = h.new_zeros(*h.shape[:2], 0) if self.readout is None else self.readout(h)
         parts = []
@@ -303,11 +312,11 @@ def _count(layout: Layout) -> tuple[int, int]:
     return sum(copies for copies, degree in layout if degree == 0), sum(copies for copies, degree in layout if degree == 1)
 
 
-def _split(features: Float[Tensor, "b n f"], layout: Layout) -> tuple[Float[Tensor, "b n s"], Float[Tensor, "b n v 3"]]:
+def _split(features: Float[Tensor, "b n f"], layout: Layout, dimension: int) -> tuple[Float[Tensor, "b n s"], Float[Tensor, "b n v d"]]:
     """Scalars and vectors among the features."""
     parts = torch.split(features, [copies * (2 * degree + 1) for copies, degree in layout], -1) if layout else ()
     nothing = features[..., :0]
     scalars, vectors = (
         torch.cat([nothing, *(part for part, (_, degree) in zip(parts, layout, strict=True) if degree == wanted)], -1) for wanted in (0, 1)
     )
-    return scalars, torch.unflatten(vectors, -1, (-1, 3))
+    return scalars, torch.unflatten(vectors, -1, (-1, dimension))

@@ -49,6 +49,7 @@ class MLPConfig:
             points=signature.points,
             edge_features=signature.edge_features,
             pool=signature.pool,
+            dimension=signature.dimension,
             config=self,
         )
 
@@ -62,6 +63,7 @@ class MLP(nn.Module):
         points: places in the largest cloud; smaller ones are padded.
         edge_features: number of features of each pair of points.
         pool: None for one output a point; with a pooling the whole cloud has one output, whichever the pooling is.
+        dimension: of the space the points are in.
         config: settings; defaults if not given.
         **settings: fields of the config to change.
 
@@ -78,19 +80,20 @@ class MLP(nn.Module):
         points: int | None = None,
         edge_features: int = 0,
         pool: Pool | None = None,
+        dimension: int = 3,
         config: MLPConfig | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         config = configured(MLPConfig, config, settings)
-        signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, points)
+        signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, points, dimension)
         if points is None:
             raise cannot_serve("mlp", signature, "its width is fixed, so it needs the size of the largest cloud: give points=", REGISTRY)
         self.config, self.signature, self.points, self.pool = config, signature, points, pool
         self.widths = (signature.rep_in.dim, edge_features)
         self.symmetry = signature.symmetry(exactness="none")
         self.outputs = 1 if pool else points
-        widths = (points * (4 + signature.rep_in.dim + points * edge_features), *(config.hidden,) * config.layers)
+        widths = (points * (1 + dimension + signature.rep_in.dim + points * edge_features), *(config.hidden,) * config.layers)
         self.hidden = nn.Sequential(*(nn.Sequential(nn.Linear(a, b), nn.GELU()) for a, b in pairwise(widths)))
         self.output = nn.Linear(widths[-1], self.outputs * signature.rep_out.dim)
         with torch.no_grad():
@@ -99,13 +102,13 @@ class MLP(nn.Module):
 
     def forward(
         self,
-        positions: Float[Tensor, "b n 3"],
+        positions: Float[Tensor, "b n d"],
         features: Float[Tensor, "b n f"] | None = None,
         edge_features: Float[Tensor, "b n n e"] | None = None,
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b *n out"]:
         """Map a padded batch of clouds to one output a point, or one a cloud where the model pools."""
-        cloud = point_cloud(positions, features, edge_features, mask, *self.widths)
+        cloud = point_cloud(positions, features, edge_features, mask, *self.widths, self.signature.dimension)
         output: Tensor = self.output(self.hidden(self._flat(cloud)))
         if self.pool:
             return output

@@ -2,7 +2,7 @@
 
 One forward for all: `forward(positions, features=None, edge_features=None, mask=None)`, padded, with `mask [b, n]` true where a point is.
 
-Axes: b batch, n points, f features, e edge features.
+Axes: b batch, n points, d dimension of space, f features, e edge features.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ class PointCloud(NamedTuple):
     """Checked inputs, zero wherever `mask` is false, so that what stands in the padding (NaN even) has no influence.
 
     Args:
-        positions: `[b, n, 3]`.
+        positions: `[b, n, d]`.
         features: `[b, n, f]`, f = 0 where there are none.
         edge_features: `[b, n, n, e]`, None where there are none.
         mask: `[b, n]`, None where every point is valid.
     """
 
-    positions: Float[Tensor, "b n 3"]
+    positions: Float[Tensor, "b n d"]
     features: Float[Tensor, "b n f"]
     edge_features: Float[Tensor, "b n n e"] | None
     mask: Bool[Tensor, "b n"] | None
 
 
 def point_cloud(
-    positions: Float[Tensor, "b n 3"],
+    positions: Float[Tensor, "b n d"],
     features: Float[Tensor, "b n f"] | None,
     edge_features: Float[Tensor, "b n m e"] | None,
     mask: Bool[Tensor, "b p"] | None,
     feature_dim: int,
     edge_dim: int,
+    dimension: int = 3,
 ) -> PointCloud:
     """Check the inputs of a model against the widths it was built for, and clear the padding.
 
@@ -62,7 +63,7 @@ def point_cloud(
         ShapeError: an input is missing, was not announced or has another shape; names it.
     """
     b, n = positions.shape[:2]
-    _expect("positions", positions, (b, n, 3))
+    _expect("positions", positions, (b, n, dimension))
     _expect("features", features, (b, n, feature_dim) if feature_dim else None)
     _expect("edge_features", edge_features, (b, n, n, edge_dim) if edge_dim else None)
     if features is None:

@@ -51,7 +51,14 @@ class TransformerConfig:
 
     def build(self, signature: PointClouds) -> Transformer:
         """The model for a task's signature."""
-        return Transformer(signature.rep_in, signature.rep_out, edge_features=signature.edge_features, pool=signature.pool, config=self)
+        return Transformer(
+            signature.rep_in,
+            signature.rep_out,
+            edge_features=signature.edge_features,
+            pool=signature.pool,
+            dimension=signature.dimension,
+            config=self,
+        )
 
 
 class Block(nn.Module):
@@ -103,6 +110,7 @@ class Transformer(nn.Module):
         rep_out: irreps of the output.
         edge_features: number of features of each pair of points.
         pool: how points are pooled; None for one output a point.
+        dimension: of the space the points are in.
         config: settings; defaults if not given.
         **settings: fields of the config to change.
 
@@ -118,6 +126,7 @@ class Transformer(nn.Module):
         *,
         edge_features: int = 0,
         pool: Pool | None = None,
+        dimension: int = 3,
         config: TransformerConfig | None = None,
         **settings: Any,
     ) -> None:
@@ -126,11 +135,11 @@ class Transformer(nn.Module):
         if config.width % config.heads:
             raise SignatureError(f"width {config.width} does not divide by {config.heads} heads: change one of the two")
         self.config, self.pool = config, pool
-        self.signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool)
+        self.signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, dimension=dimension)
         self.symmetry = _contract(self.signature, config.centre)
         self.widths = (self.signature.rep_in.dim, edge_features)
         edge_width = config.edge_width if edge_features else 0
-        self.embed = nn.Linear(3 + self.widths[0], config.width)
+        self.embed = nn.Linear(dimension + self.widths[0], config.width)
         self.pairs = nn.Sequential(nn.Linear(edge_features, edge_width), nn.GELU()) if edge_features else None
         self.blocks = nn.ModuleList(Block(config, edge_width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -141,13 +150,13 @@ class Transformer(nn.Module):
 
     def forward(
         self,
-        positions: Float[Tensor, "b n 3"],
+        positions: Float[Tensor, "b n d"],
         features: Float[Tensor, "b n f"] | None = None,
         edge_features: Float[Tensor, "b n n e"] | None = None,
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b *n out"]:
         """Map a padded batch of clouds to one output a point, or one a cloud where the model pools."""
-        cloud = point_cloud(positions, features, edge_features, mask, *self.widths)
+        cloud = point_cloud(positions, features, edge_features, mask, *self.widths, self.signature.dimension)
         output: Tensor = self.output(self.norm(self._points(cloud)))
         if self.pool:
             return pool_points(output, mask, self.pool)
@@ -172,7 +181,7 @@ def _contract(signature: PointClouds, centre: bool) -> Symmetry:
         return permuted
     moved: dict[str, Any] = {name: (Points() if name == "positions" else Trivial(), action) for name, action in permuted.inputs.items()}
     output: Any = (Trivial(), permuted.output)
-    return Symmetry(T(3) * S(), moved, output)
+    return Symmetry(T(signature.dimension) * S(), moved, output)
 
 
 def _visible(mask: Bool[Tensor, "b n"] | None) -> Bool[Tensor, "b 1 n n"] | None:

@@ -5,13 +5,16 @@ Axes: b batch, n points, f features, e edge features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from torsor.errors import ShapeError, SignatureError
+from torsor.nn.noise import draw_noise
 from torsor.representations import Points, Trivial, Vectors
 from torsor.symmetry import Symmetry
 
@@ -47,11 +50,12 @@ class EnergyForces(nn.Module):
         features: Float[Tensor, "b n f"] | None = None,
         edge_features: Float[Tensor, "b n n e"] | None = None,
         mask: Bool[Tensor, "b n"] | None = None,
+        **noise: Tensor,
     ) -> dict[str, Float[Tensor, "b *points"]]:
-        """Energies `[b]` and forces `[b, n, 3]`, the latter zero at padded points."""
+        """Energies `[b]` and forces `[b, n, 3]`, the latter zero at padded points; the noise of the model stays fixed."""
 
         def total(positions: Tensor) -> tuple[Tensor, Tensor]:
-            energy = self.model(positions, features, edge_features, mask)
+            energy = self.model(positions, features, edge_features, mask, **noise)
             if energy.shape != (*positions.shape[:1], 1):
                 raise ShapeError(f"the model returned {list(energy.shape)}: build it with rep_out='1x0e' and a pool, which gives [b, 1]")
             return energy.sum(), energy.squeeze(-1)
@@ -60,3 +64,7 @@ class EnergyForces(nn.Module):
         gradient, energy = torch.func.grad(total, has_aux=True)(positions)
         forces = -gradient if mask is None else -gradient.where(mask[..., None], 0)
         return {"energy": energy, "forces": forces}
+
+    def draw(self, inputs: Mapping[str, Any], generator: torch.Generator) -> dict[str, Any]:
+        """The noise of the model."""
+        return draw_noise(self.model, inputs, generator)

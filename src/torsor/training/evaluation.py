@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from torsor.data.samples import Samples
 from torsor.errors import NonFiniteError
+from torsor.nn.noise import with_noise
 from torsor.tasks.base import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
@@ -69,10 +70,19 @@ class Numerics:
         return output.to(self.dtype) if isinstance(output, Tensor) and output.is_floating_point() else output
 
 
-def run_network(network: nn.Module, task: Task, batch: Mapping[str, Tensor], numerics: Numerics) -> Any:
-    """The network's output on a batch that has been placed."""
+def run_network(network: nn.Module, task: Task, batch: Mapping[str, Tensor], numerics: Numerics, noise_seed: int = 0) -> Any:
+    """The network's output on a batch that has been placed.
+
+    Args:
+        network: what `task.wrap` gave.
+        task: whose batch it is.
+        batch: the samples.
+        numerics: where to compute.
+        noise_seed: of what a stochastic network draws.
+    """
+    inputs = with_noise(network, task.inputs(batch), torch.Generator().manual_seed(noise_seed))
     with numerics.autocast():
-        output = network(**task.inputs(batch))
+        output = network(**inputs)
     return numerics.restore(output)
 
 
@@ -96,7 +106,8 @@ def evaluate(network: nn.Module, task: Task, samples: Samples, numerics: Numeric
         with torch.no_grad():
             for start in range(0, len(samples), batch_size):
                 batch = numerics.place(samples.take(slice(start, start + batch_size)))
-                for name, values in task.metrics(run_network(network, task, batch, numerics), batch).items():
+                output = run_network(network, task, batch, numerics, noise_seed=start)
+                for name, values in task.metrics(output, batch).items():
                     parts.setdefault(name, []).append(values.detach().to("cpu", torch.float64))
     finally:
         network.train(training)

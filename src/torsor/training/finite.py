@@ -12,7 +12,7 @@ from torsor.tasks.base import Task
 from torsor.training.evaluation import Numerics, run_network
 
 
-def first_non_finite(network: nn.Module, task: Task, batch: Mapping[str, Tensor], numerics: Numerics) -> str:
+def first_non_finite(network: nn.Module, task: Task, batch: Mapping[str, Tensor], numerics: Numerics, noise_seed: int = 0) -> str:
     """Name the first tensor of a training step that is not finite, in the order in which they are computed.
 
     The batch, the weights, the output of every submodule, the loss and the gradients, last layer first: the pass is run once more with
@@ -23,11 +23,12 @@ def first_non_finite(network: nn.Module, task: Task, batch: Mapping[str, Tensor]
         task: whose loss it is.
         batch: what it was fed.
         numerics: where it ran.
+        noise_seed: of what a stochastic network drew.
     """
     found: list[str] = []
     handles = [module.register_forward_hook(_recorder(name, found)) for name, module in network.named_modules()]
     try:
-        output = run_network(network, task, batch, numerics)
+        output = run_network(network, task, batch, numerics, noise_seed)
         loss = task.loss(output, batch)
     finally:
         for handle in handles:

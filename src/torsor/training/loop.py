@@ -146,7 +146,8 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad()
-        loss = weight * self.task.loss(run_network(self.shared, self.task, batch, self.numerics), batch)
+        output = run_network(self.shared, self.task, batch, self.numerics, self.noise_seed())
+        loss = weight * self.task.loss(output, batch)
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
         # one transfer for both numbers, which a GPU would otherwise wait for twice
@@ -169,10 +170,14 @@ class Loop:
         """Give dropout and its like their random numbers of this step."""
         torch.manual_seed(derived_seed(self.config.seed, "layers", self.step, self.workers.rank))
 
+    def noise_seed(self) -> int:
+        """Of what a stochastic network draws in this step."""
+        return derived_seed(self.config.seed, "noise", self.step, self.workers.rank)
+
     def stop(self, batch: Mapping[str, Tensor]) -> None:
         """Say which tensor is not finite, and where the last good weights are."""
         self.seed_layers()
-        culprit = first_non_finite(self.network, self.task, batch, self.numerics)
+        culprit = first_non_finite(self.network, self.task, batch, self.numerics, self.noise_seed())
         saved = self.run.checkpoints()
         kept = f"the last good checkpoint is {saved[-1]}" if saved else "there was no checkpoint yet"
         raise NonFiniteError(f"step {self.step + 1}: {culprit} is not finite; {kept}: lower learning_rate or clip, or look at the data")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torsor.errors import SignatureError
+from torsor.models import REGISTRY
 from torsor.nn.fiber import Fiber
 from torsor.nn.radial import RadialSettings
-from torsor.signatures import PointClouds
+from torsor.signatures import PointClouds, cannot_serve
 
 if TYPE_CHECKING:
     from torsor.models.se3_transformer.model import SE3Transformer
@@ -115,7 +116,14 @@ class SE3TransformerConfig:
         return RadialSettings(self.basis, self.functions, self.radial_width, self.radius, self.scale, edge_features, self.radial)
 
     def build(self, signature: PointClouds) -> SE3Transformer:
-        """The model for a task's signature."""
+        """The model for a task's signature.
+
+        Raises:
+            SignatureError: the points are not in R^3.
+        """
         from torsor.models.se3_transformer.model import SE3Transformer
+
+        if signature.dimension != 3:
+            raise cannot_serve("se3-transformer", signature, "its irreps are those of rotations in R^3", REGISTRY)
 
         return SE3Transformer(signature.rep_in, signature.rep_out, edge_features=signature.edge_features, pool=signature.pool, config=self)
