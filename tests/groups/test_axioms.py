@@ -5,10 +5,11 @@ import torch
 
 from torsor import groups
 from torsor.errors import GroupError, ShapeError
-from torsor.groups import GL, SE, SL2, SO, ActsOnSpace, C, D, E, FiniteGroup, Group, LieGroup, O, S, T
+from torsor.groups import GL, SE, SL2, SO, ActsOnSpace, C, D, E, FiniteGroup, Group, LieGroup, Lorentz, O, RestrictedLorentz, S, T
 from torsor.groups.base import check_size
 
 LIE = (T(1), T(3), SO(1), SO(2), SO(3), SO(4), O(1), O(2), O(3), O(5), SE(1), SE(2), SE(3), SE(4), E(1), E(2), E(3), SL2(), GL(1), GL(3))
+LIE += (Lorentz(), RestrictedLorentz())
 FINITE = (S(1), S(2), S(5), C(1), C(4), C(5), D(1), D(2), D(5))
 PRODUCTS = (SE(3) * S(5), C(4) * S(3) * E(2), T(1) * S(2), SO(2) * SO(2))
 EVERY = (*LIE, *FINITE, *PRODUCTS)
@@ -142,7 +143,7 @@ def test_the_discrete_generator_leaves_the_identity_component(group):
     assert torch.linalg.det(group.matrix(group.discrete_generators()))[0] < 0
 
 
-@pytest.mark.parametrize("group", [T(2), SO(2), SO(3), SE(2), SE(3), SL2(), SE(3) * T(1)], ids=str)
+@pytest.mark.parametrize("group", [T(2), SO(2), SO(3), SE(2), SE(3), SL2(), RestrictedLorentz(), SE(3) * T(1)], ids=str)
 def test_connected_groups_need_no_discrete_generator(group):
     assert group.discrete_generators() is None
 
@@ -220,7 +221,9 @@ def test_vmap_over_elements_is_a_batch_of_elements(group, generator):
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("group", [T(3), SO(2), SO(3), O(3), SE(2), SE(3), E(3), C(4), D(5), SL2(), GL(3), S(5), SE(3) * S(5)], ids=str)
+@pytest.mark.parametrize(
+    "group", [T(3), SO(2), SO(3), O(3), SE(2), SE(3), E(3), C(4), D(5), SL2(), GL(3), S(5), Lorentz(), SE(3) * S(5)], ids=str
+)
 def test_the_operations_compile_into_one_graph(group, generator):
     a, b = draw(group, generator, 3), draw(group, generator, 3)
     points = torch.randn(3, 4, getattr(group, "space_dim", 1), generator=generator, dtype=torch.float64)

@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 
 from torsor import groups
 from torsor.errors import GroupError, TorsorError, UnknownNameError
-from torsor.groups import GL, REGISTRY, SE, SL2, SO, C, D, E, O, S, T, parse
+from torsor.groups import GL, REGISTRY, SE, SL2, SO, C, D, E, Lorentz, O, RestrictedLorentz, S, T, parse
 
 sizes = st.integers(1, 12)
-single = st.one_of(st.sampled_from([T, SO, O, SE, E, S, C, D, GL]).flatmap(lambda family: sizes.map(family)), st.sampled_from([SL2(), S()]))
+single = st.one_of(
+    st.sampled_from([T, SO, O, SE, E, S, C, D, GL]).flatmap(lambda family: sizes.map(family)),
+    st.sampled_from([SL2(), S(), Lorentz(), RestrictedLorentz()]),
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,8 @@ single = st.one_of(st.sampled_from([T, SO, O, SE, E, S, C, D, GL]).flatmap(lambd
         ("SL2()", SL2()),
         ("  D(4) x T(1)  x SL2 ", D(4) * T(1) * SL2()),
         ("GL(3)", GL(3)),
+        ("RestrictedLorentz x S()", RestrictedLorentz() * S()),
+        ("Lorentz()", Lorentz()),
     ],
 )
 def test_texts_are_read(text, group):
@@ -55,6 +60,7 @@ def test_every_group_is_read_back_from_its_string(factors):
         ("SE()", "lacks its size"),
         ("S", "lacks its size"),
         ("SL2(3)", "SL2 takes no size"),
+        ("Lorentz(4)", "Lorentz takes no size"),
         ("SO(0)", "n >= 1, not 0"),
         ("SO(3) x " * 100 + "S()", "at most 200 characters"),
     ],

@@ -2,6 +2,7 @@
 
 from torsor.groups.base import ActsOnSpace, Element, FiniteGroup, Group, LieGroup, Lifted, MatrixGroup
 from torsor.groups.linear import GL, SL2
+from torsor.groups.lorentz import Lorentz, RestrictedLorentz
 from torsor.groups.motions import SE, E
 from torsor.groups.parse import REGISTRY, parse
 from torsor.groups.permutations import S
@@ -25,9 +26,11 @@ __all__ = [
     "Group",
     "LieGroup",
     "Lifted",
+    "Lorentz",
     "MatrixGroup",
     "O",
     "Product",
+    "RestrictedLorentz",
     "S",
     "T",
     "parse",

@@ -19,6 +19,8 @@ REGISTRY = Registry(
     Entry("D(n)", "torsor.groups.planar:D", "symmetries of a regular n-gon"),
     Entry("SL2", "torsor.groups.linear:SL2", "real 2 x 2 matrices of determinant 1"),
     Entry("GL(n)", "torsor.groups.linear:GL", "invertible n x n matrices"),
+    Entry("Lorentz", "torsor.groups.lorentz:Lorentz", "Lorentz group O(1, 3): rotations, boosts, parity and time reversal"),
+    Entry("RestrictedLorentz", "torsor.groups.lorentz:RestrictedLorentz", "its identity component SO+(1, 3): rotations and boosts"),
 )
 
 FACTOR = re.compile(r"([A-Za-z]+2?)(\(([0-9]{0,6})\))?")
@@ -43,12 +45,12 @@ def _factor(text: str) -> Group:
     if match is None:
         raise GroupError(f"cannot read the group {text!r}: write it like SE(3), S() or SO(2) x S(5)")
     family, brackets, size = match.groups()
-    name = family if family == "SL2" else f"{family}(n)"
+    name = family if family in REGISTRY else f"{family}(n)"
     if name not in REGISTRY:
         raise unknown_name("group", name, REGISTRY)
-    if family == "SL2":
+    if family in REGISTRY:
         if size:
-            raise GroupError(f"cannot read the group {text!r}: SL2 takes no size")
+            raise GroupError(f"cannot read the group {text!r}: {family} takes no size")
         group: Group = REGISTRY.load(name)()
     elif size:
         group = REGISTRY.load(name)(int(size))
