@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torsor.errors import GroupError, ShapeError
 from torsor.groups.numerics import safe_norm
+from torsor.groups.special_orthogonal import reflect
 
 Element = Any
 """A tensor, or for a product a tuple of the factors' elements."""
@@ -88,7 +89,6 @@ class Group(ABC):
     def discrete_generators(self, dtype: torch.dtype = torch.float64) -> Element | None:
         """Elements `[k, *element]` that together with the identity component generate the group; None where it is connected."""
 
-    @abstractmethod
     def probes(
         self,
         samples: int,
@@ -98,9 +98,11 @@ class Group(ABC):
     ) -> dict[str, Element]:
         """Elements on which a model must be tried, `[samples, *element]` for each kind.
 
-        Always "identity" and "generic"; besides what the group has of "half turn" (rotation angle pi), "quarter turn", "reflection",
-        "inversion", "far translation", "transposition", "squeeze" (large condition number).
+        Always "identity" and "generic", which are given here; a group adds what it has of "half turn" (rotation angle pi), "quarter turn",
+        "reflection", "inversion", "far translation", "transposition", "squeeze" (large condition number).
         """
+        generic = self.sample(samples, generator=generator, dtype=dtype, device=device)
+        return {"identity": self.identity(samples, dtype=generic.dtype, device=generic.device), "generic": generic}
 
     def __mul__(self, other: Group) -> Group:
         """The direct product."""
@@ -167,6 +169,21 @@ class MatrixGroup(LieGroup):
         return a
 
 
+class Connected(Group):
+    """Mixed into groups of one piece."""
+
+    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> None:
+        """None: the group is connected."""
+
+
+class Reflecting(MatrixGroup):
+    """Mixed into groups of matrices in two pieces, which the reflection of the first axis exchanges."""
+
+    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The reflection of the first axis, `[1, size, size]`."""
+        return reflect(self.identity(1, dtype=dtype), -torch.ones(1, dtype=dtype))
+
+
 class FiniteGroup(Group):
     """A group whose elements can be listed."""
 
@@ -226,6 +243,23 @@ class ActsOnSpace(ABC):
         if points.ndim == 0 or points.shape[-1] != self.space_dim:
             n = self.space_dim
             raise ShapeError(f"points are {list(points.shape)} but {self} acts on points in R^{n}: give [..., {n}]")
+
+
+class ActsLinearly(MatrixGroup, ActsOnSpace):
+    """A group of matrices that act on R^size as they are."""
+
+    @property
+    def space_dim(self) -> int:
+        """The n of R^n."""
+        return self.size
+
+    def linear(self, a: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """The matrix itself, `[*batch, n, n]`."""
+        return a.to(dtype or a.dtype)
+
+    def shift(self, a: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Zero, `[*batch, n]`."""
+        return torch.zeros(a.shape[:-1], dtype=dtype or a.dtype, device=a.device)
 
 
 class Sized(Group):

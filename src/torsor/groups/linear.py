@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from torsor.groups.base import ActsOnSpace, MatrixGroup, Sized
+from torsor.groups.base import ActsLinearly, Connected, Reflecting, Sized
 from torsor.groups.matrix_log import matrix_log
 from torsor.groups.numerics import deliver, horner, normal, signs
 from torsor.groups.special_orthogonal import haar, reflect
@@ -19,31 +19,15 @@ ARSINH_SERIES = tuple((-1) ** k * comb(2 * k, k) / 4**k / (2 * k + 1) for k in r
 ARSINH_RADIUS = 1 / 8
 
 
-class Linear(MatrixGroup, ActsOnSpace):
+class Linear(ActsLinearly):
     """What SL(2) and GL(n) have in common."""
 
-    @property
-    def compact(self) -> bool:
-        """Whether `sample` is Haar."""
-        return False
-
-    @property
-    def space_dim(self) -> int:
-        """The n of R^n."""
-        return self.size
+    compact = False
 
     def inverse(self, a: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
         """The inverse matrix."""
         inverse: Tensor = torch.linalg.inv(a)
         return inverse
-
-    def linear(self, a: Float[Tensor, "*batch n n"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch n n"]:
-        """The matrix itself."""
-        return a.to(dtype or a.dtype)
-
-    def shift(self, a: Float[Tensor, "*batch n n"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch n"]:
-        """Zero."""
-        return torch.zeros(a.shape[:-1], dtype=dtype or a.dtype, device=a.device)
 
     def _between_rotations(self, exponents: Tensor, generator: torch.Generator | None) -> Tensor:
         """R1 diag(exp(exponents)) R2 with Haar rotations R1 and R2."""
@@ -62,14 +46,13 @@ class Linear(MatrixGroup, ActsOnSpace):
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic and, from n = 2 on, squeezes: singular values from 10 to 1/10."""
-        generic = self.sample(samples, generator=generator, dtype=dtype, device=device)
-        kinds = {"identity": self.identity(samples, dtype=generic.dtype, device=generic.device), "generic": generic}
+        kinds = super().probes(samples, generator, dtype, device)
         if self.size > 1:
             kinds["squeeze"] = deliver(self._squeezes(samples, generator, device), dtype, device)
         return kinds
 
 
-class SL2(Linear):
+class SL2(Connected, Linear):
     """The real 2 x 2 matrices of determinant 1.
 
     Coordinates (h, e, f) stand for the matrix [[h, e], [f, -h]].
@@ -98,9 +81,6 @@ class SL2(Linear):
     def algebra(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "3 2 2"]:
         """The basis H = diag(1, -1), E = [[0, 1], [0, 0]], F = [[0, 0], [1, 0]]."""
         return torch.tensor([[[1, 0], [0, -1]], [[0, 1], [0, 0]], [[0, 0], [1, 0]]], dtype=dtype)
-
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> None:
-        """None: the group is connected."""
 
     def sample(
         self,
@@ -148,7 +128,7 @@ def _three(squared: Tensor, above: Tensor, near: Tensor, below: Tensor) -> Tenso
     return torch.where(squared >= 1, above, torch.where(squared <= -1, below, near))
 
 
-class GL(Sized, Linear):
+class GL(Reflecting, Sized, Linear):
     """The invertible n x n matrices.
 
     Coordinates are the entries of the matrix, row by row.
@@ -170,10 +150,6 @@ class GL(Sized, Linear):
     def algebra(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "dim n n"]:
         """The matrices with a single entry 1."""
         return torch.eye(self.dim, dtype=dtype).reshape(self.dim, self.n, self.n)
-
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "1 n n"]:
-        """The reflection of the first axis."""
-        return reflect(self.identity(1, dtype=dtype), -torch.ones(1, dtype=dtype))
 
     def sample(
         self,

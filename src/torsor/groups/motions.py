@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from torsor.groups.base import ActsOnSpace, Lifted, MatrixGroup, Sized
+from torsor.groups.base import Connected, Lifted, MatrixGroup, Reflecting
 from torsor.groups.matrix_log import matrix_log
 from torsor.groups.numerics import cosc, cotangent_remainder, deliver, normal, sinc
 from torsor.groups.rotation3 import left_jacobian, left_jacobian_inverse
 from torsor.groups.rotations import SO, O
-from torsor.groups.special_orthogonal import exp_special, log_special, reflect, skew_basis
-from torsor.groups.translations import FAR, homogeneous
+from torsor.groups.special_orthogonal import exp_special, log_special, skew_basis, unless_reflected
+from torsor.groups.translations import FAR, Translating, homogeneous
 
 
 def plane_jacobian(angle: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 2 2"]:
@@ -35,7 +35,7 @@ def _complex(real: Tensor, imaginary: Tensor) -> Tensor:
     return torch.stack((torch.cat((real, -imaginary), dim=-1), torch.cat((imaginary, real), dim=-1)), dim=-2)
 
 
-class Motions(Sized, MatrixGroup, ActsOnSpace):
+class Motions(Translating, MatrixGroup):
     """What SE(n) and E(n) have in common.
 
     Args:
@@ -45,19 +45,9 @@ class Motions(Sized, MatrixGroup, ActsOnSpace):
     rotations: SO | O
 
     @property
-    def compact(self) -> bool:
-        """Whether `sample` is Haar."""
-        return False
-
-    @property
     def size(self) -> int:
         """The N of its N x N matrices."""
         return self.n + 1
-
-    @property
-    def space_dim(self) -> int:
-        """The n of R^n."""
-        return self.n
 
     @property
     def dim(self) -> int:
@@ -148,7 +138,7 @@ class Motions(Sized, MatrixGroup, ActsOnSpace):
         return {kind: homogeneous(kinds[kind], shifts[kind]) for kind in kinds} | {"far translation": homogeneous(eye, far)}
 
 
-class SE(Motions):
+class SE(Connected, Motions):
     """The rotations and translations of R^n.
 
     Args:
@@ -163,16 +153,13 @@ class SE(Motions):
         """Coordinates (w, V(w)^-1 x) of the principal logarithm."""
         return self._log(a)
 
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> None:
-        """None: the group is connected."""
-
     def _lift_rotations(self, shape: tuple[int, ...], samples: int, generator: torch.Generator | None, points: Tensor) -> Tensor:
         if self.n == 2:
             return SO(2).stratified_sample(samples, *shape, generator=generator, dtype=points.dtype, device=points.device)
         return super()._lift_rotations(shape, samples, generator, points)
 
 
-class E(Motions):
+class E(Reflecting, Motions):
     """The rotations, reflections and translations of R^n.
 
     Args:
@@ -185,9 +172,4 @@ class E(Motions):
 
     def log(self, a: Float[Tensor, "*batch m m"]) -> Float[Tensor, "*batch dim"]:
         """Coordinates (w, V(w)^-1 x) of the principal logarithm; NaN for elements that reflect, which have none."""
-        log = self._log(a)
-        return torch.where(torch.linalg.det(self.linear(a).detach()).unsqueeze(-1) > 0, log, torch.full_like(log, torch.nan))
-
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "1 m m"]:
-        """The reflection of the first axis."""
-        return reflect(self.identity(1, dtype=dtype), -torch.ones(1, dtype=dtype))
+        return unless_reflected(self.linear(a), self._log(a))

@@ -32,10 +32,7 @@ class S(FiniteGroup):
         """The string that `parse` reads back."""
         return "S()" if self.size is None else f"S({self.size})"
 
-    @property
-    def compact(self) -> bool:
-        """Whether `sample` is Haar."""
-        return True
+    compact = True
 
     @property
     def order(self) -> int:
@@ -124,12 +121,11 @@ class S(FiniteGroup):
         self,
         samples: int,
         generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,  # noqa: ARG002
+        dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic, and exchanges of two random items."""
-        generic = self.sample(samples, generator=generator, device=device)
-        kinds = {"identity": self.identity(samples, device=generic.device), "generic": generic}
+        kinds: dict[str, Tensor] = super().probes(samples, generator, dtype, device)
         if self._n > 1:
             pairs = self.sample(samples, generator=generator, device=device)[:, :2]
             kinds["transposition"] = kinds["identity"].scatter(-1, pairs, pairs.flip(-1))

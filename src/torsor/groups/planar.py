@@ -21,10 +21,7 @@ class Planar(Sized, FiniteGroup, ActsOnSpace):
 
     flips: int
 
-    @property
-    def compact(self) -> bool:
-        """Whether `sample` is Haar."""
-        return True
+    compact = True
 
     @property
     def order(self) -> int:
@@ -117,15 +114,14 @@ class Planar(Sized, FiniteGroup, ActsOnSpace):
         self,
         samples: int,
         generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,  # noqa: ARG002
+        dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic, and the half and quarter turn where the group has them."""
-        generic = self.sample(samples, generator=generator, device=device)
-        kinds = {"identity": torch.zeros_like(generic), "generic": generic}
+        kinds: dict[str, Tensor] = super().probes(samples, generator, dtype, device)
         for kind, parts in (("half turn", 2), ("quarter turn", 4)):
             if self.n % parts == 0:
-                kinds[kind] = torch.tensor([self.n // parts, 0], device=generic.device).repeat(samples, 1)
+                kinds[kind] = torch.tensor([self.n // parts, 0], device=kinds["generic"].device).repeat(samples, 1)
         return kinds
 
 

@@ -11,28 +11,31 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from torsor.errors import GroupError
-from torsor.groups.base import ActsOnSpace, Lifted, MatrixGroup, Sized, check_size
+from torsor.groups.base import ActsLinearly, Connected, Lifted, Reflecting, Sized, check_size
 from torsor.groups.numerics import deliver, normal, safe_norm, signs, unit
 from torsor.groups.polyhedra import ORDERS, plane_rotation, polyhedral
-from torsor.groups.special_orthogonal import exp_special, extend, haar, half_turns, log_special, quarter_turns, reflect, section, skew_basis
+from torsor.groups.special_orthogonal import (
+    exp_special,
+    extend,
+    haar,
+    half_turns,
+    log_special,
+    quarter_turns,
+    reflect,
+    section,
+    skew_basis,
+    unless_reflected,
+)
 
 
-class Orthogonal(Sized, MatrixGroup, ActsOnSpace):
+class Orthogonal(Sized, ActsLinearly):
     """What SO(n) and O(n) have in common."""
 
-    @property
-    def compact(self) -> bool:
-        """Whether `sample` is Haar."""
-        return True
+    compact = True
 
     @property
     def size(self) -> int:
         """The N of its N x N matrices."""
-        return self.n
-
-    @property
-    def space_dim(self) -> int:
-        """The n of R^n."""
         return self.n
 
     @property
@@ -52,14 +55,6 @@ class Orthogonal(Sized, MatrixGroup, ActsOnSpace):
     def algebra(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "dim n n"]:
         """The basis rotations of the coordinate planes."""
         return skew_basis(self.n, dtype)
-
-    def linear(self, a: Float[Tensor, "*batch n n"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch n n"]:
-        """The matrix itself."""
-        return a.to(dtype or a.dtype)
-
-    def shift(self, a: Float[Tensor, "*batch n n"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch n"]:
-        """Zero."""
-        return torch.zeros(a.shape[:-1], dtype=dtype or a.dtype, device=a.device)
 
     def orbit(self, points: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch 1"]:
         """The radius."""
@@ -101,15 +96,14 @@ class Orthogonal(Sized, MatrixGroup, ActsOnSpace):
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic and, from n = 2 on, half turns in random planes and quarter turns in coordinate planes."""
-        generic = self.sample(samples, generator=generator, dtype=dtype, device=device)
-        kinds = {"identity": self.identity(samples, dtype=generic.dtype, device=generic.device), "generic": generic}
+        kinds = super().probes(samples, generator, dtype, device)
         if self.n > 1:
             kinds["half turn"] = deliver(half_turns((samples,), self.n, generator, device), dtype, device)
             kinds["quarter turn"] = deliver(quarter_turns((samples,), self.n, generator, device), dtype, device)
         return kinds
 
 
-class SO(Orthogonal):
+class SO(Connected, Orthogonal):
     """The rotations of R^n.
 
     Args:
@@ -119,9 +113,6 @@ class SO(Orthogonal):
     def log(self, a: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch dim"]:
         """Lie algebra coordinates of the principal logarithm, rotation angles in [0, pi]."""
         return log_special(a)
-
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> None:
-        """None: the group is connected."""
 
     def _draw(self, shape: tuple[int, ...], n: int, generator: torch.Generator | None, device: torch.device | str | None) -> Tensor:
         return haar(shape, n, generator, device)
@@ -194,7 +185,7 @@ class SO(Orthogonal):
         return polyhedral(name)
 
 
-class O(Orthogonal):  # noqa: E742 (the group's name)
+class O(Reflecting, Orthogonal):  # noqa: E742 (the group's name)
     """The rotations and reflections of R^n.
 
     Args:
@@ -203,12 +194,7 @@ class O(Orthogonal):  # noqa: E742 (the group's name)
 
     def log(self, a: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch dim"]:
         """Lie algebra coordinates of the principal logarithm; NaN for reflections, which have none."""
-        log = log_special(a)
-        return torch.where(torch.linalg.det(a.detach()).unsqueeze(-1) > 0, log, torch.full_like(log, torch.nan))
-
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "1 n n"]:
-        """The reflection of the first axis."""
-        return reflect(self.identity(1, dtype=dtype), -torch.ones(1, dtype=dtype))
+        return unless_reflected(a, log_special(a))
 
     def _draw(self, shape: tuple[int, ...], n: int, generator: torch.Generator | None, device: torch.device | str | None) -> Tensor:
         rotations = haar(shape, n, generator, device)

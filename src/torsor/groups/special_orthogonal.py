@@ -90,6 +90,11 @@ def reflect(matrix: Float[Tensor, "*batch n n"], sign: Float[Tensor, "*batch"]) 
     return torch.cat((matrix[..., :1] * sign[..., None, None], matrix[..., 1:]), dim=-1)
 
 
+def unless_reflected(matrix: Float[Tensor, "*batch n n"], log: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    """The logarithm, and NaN where the determinant is negative: a reflection has none."""
+    return torch.where(torch.linalg.det(matrix.detach()).unsqueeze(-1) > 0, log, torch.full_like(log, torch.nan))
+
+
 def extend(inner: Float[Tensor, "*batch m m"]) -> Float[Tensor, "*batch n n"]:
     """The block diagonal matrix diag(1, inner): a rotation that leaves the first axis alone."""
     corner = torch.zeros(inner.shape[-1] + 1, inner.shape[-1] + 1, dtype=inner.dtype, device=inner.device)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from torsor.groups.base import ActsOnSpace, LieGroup, Lifted, Sized
+from torsor.groups.base import ActsOnSpace, Connected, LieGroup, Lifted, Sized
 from torsor.groups.numerics import deliver, normal, safe_norm
 
 FAR = 100.0
@@ -19,7 +19,22 @@ def homogeneous(linear: Float[Tensor, "*batch n n"], shift: Float[Tensor, "*batc
     return torch.cat((top, bottom.expand(*top.shape[:-2], 1, n + 1)), dim=-2)
 
 
-class T(Sized, LieGroup, ActsOnSpace):
+class Translating(Sized, ActsOnSpace):
+    """What groups that contain the translations of R^n have in common.
+
+    Args:
+        n: dimension of the space.
+    """
+
+    compact = False
+
+    @property
+    def space_dim(self) -> int:
+        """The n of R^n."""
+        return self.n
+
+
+class T(Connected, Translating, LieGroup):
     """The translations of R^n.
 
     Args:
@@ -27,18 +42,8 @@ class T(Sized, LieGroup, ActsOnSpace):
     """
 
     @property
-    def compact(self) -> bool:
-        """Whether `sample` is Haar."""
-        return False
-
-    @property
     def dim(self) -> int:
         """Dimension of the Lie algebra."""
-        return self.n
-
-    @property
-    def space_dim(self) -> int:
-        """The n of R^n."""
         return self.n
 
     def identity(
@@ -89,9 +94,6 @@ class T(Sized, LieGroup, ActsOnSpace):
         """The vector itself."""
         return a
 
-    def discrete_generators(self, dtype: torch.dtype = torch.float64) -> None:
-        """None: the group is connected."""
-
     def linear(self, a: Float[Tensor, "*batch n"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch n n"]:
         """The identity matrix."""
         return torch.eye(self.n, dtype=dtype or a.dtype, device=a.device).expand(*a.shape[:-1], self.n, self.n)
@@ -113,6 +115,5 @@ class T(Sized, LieGroup, ActsOnSpace):
         device: torch.device | str | None = None,
     ) -> dict[str, Tensor]:
         """Identity, generic, and translations a hundred times as far."""
-        generic = self.sample(samples, generator=generator, dtype=dtype, device=device)
-        far = self.sample(samples, generator=generator, dtype=dtype, device=device, scale=FAR)
-        return {"identity": torch.zeros_like(generic), "generic": generic, "far translation": far}
+        kinds = super().probes(samples, generator, dtype, device)
+        return kinds | {"far translation": self.sample(samples, generator=generator, dtype=dtype, device=device, scale=FAR)}
