@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from torsor.errors import GroupError, ShapeError
-from torsor.groups import SE, SO, C, E, Product, S, T
+from torsor.groups import SE, SO, C, D, E, Group, Product, S, T
+from torsor.groups.numerics import block_diagonal
 
 
 def test_products_are_flat_and_associative():
@@ -92,3 +93,77 @@ def test_what_is_no_tuple_of_elements_is_named(element):
 def test_a_product_of_one_group_is_refused():
     with pytest.raises(GroupError, match="at least two groups, not 1"):
         Product(SO(2))
+
+
+MOVING = (SE(3) * S(5), SO(2) * T(3) * SO(3), C(4) * SE(2) * S(3), S(2) * C(3))
+
+
+@pytest.mark.parametrize("group", MOVING, ids=str)
+def test_exp_follows_the_one_parameter_subgroup_of_its_generators(group, generator):
+    v = torch.randn(4, group.dim, generator=generator, dtype=torch.float64)
+    expected = torch.linalg.matrix_exp(torch.einsum("bk,kij->bij", v, group.generators()))
+    assert (group.matrix(group.exp(v)) - expected).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("group", MOVING, ids=str)
+def test_log_undoes_exp(group, generator):
+    v = 0.5 * torch.randn(4, 1, group.dim, generator=generator, dtype=torch.float64)
+    assert group.log(group.exp(v)).shape == v.shape
+    assert ((group.log(group.exp(v)) - v).abs() < 1e-12).all()
+
+
+def test_log_is_nan_exactly_where_a_finite_factor_is_not_at_rest(generator):
+    group = SE(3) * S(3)
+    motion = SE(3).sample(2, 1, generator=generator, dtype=torch.float64)
+    orders = torch.tensor([[0, 1, 2], [1, 0, 2], [0, 1, 2]])
+    log = group.log((motion, orders))
+    assert log.shape == (2, 3, 6)
+    assert log[:, 1].isnan().all()
+    assert torch.equal(log[:, ::2], SE(3).log(motion).expand(2, 2, 6))
+
+
+def test_a_product_without_a_size_has_no_exponential():
+    with pytest.raises(GroupError, match=r"give their number, S\(n\)"):
+        (SE(3) * S()).exp(torch.zeros(6))
+
+
+def test_coordinates_of_a_product_are_those_of_its_factors_together():
+    with pytest.raises(ShapeError, match=r"SE\(3\) x SO\(2\) has dimension 7: give \[\.\.\., 7\]"):
+        (SE(3) * SO(2)).exp(torch.zeros(6))
+
+
+def test_elements_of_a_finite_product_are_all_pairs_once_identity_first():
+    group = D(3) * S(3)
+    elements = group.elements()
+    matrices = group.matrix(elements)
+    assert len(matrices) == group.order == 36
+    assert torch.equal(matrices[0], torch.eye(5, dtype=torch.float64))
+    assert len(torch.unique((matrices * 1e6).round().flatten(1), dim=0)) == 36
+    product = group.matrix(group.compose(tuple(x[:, None] for x in elements), elements)).flatten(0, 1)
+    assert ((product[:, None] - matrices[None]).abs().amax((-2, -1)) < 1e-12).sum(1).eq(1).all()
+
+
+def test_what_cannot_be_listed_is_named():
+    with pytest.raises(GroupError, match=r"S\(5\) x SO\(3\) has no list of elements: SO\(3\) is not finite"):
+        (S(5) * SO(3)).elements()
+    with pytest.raises(GroupError, match=r"SE\(2\) is not finite"):
+        _ = (SE(2) * C(4)).order
+    with pytest.raises(GroupError, match="1625702400 elements, too many to list"):
+        (S(8) * S(8)).elements()
+
+
+def test_a_factor_that_is_neither_lie_nor_finite_is_named():
+    class Adic(Group):
+        name, compact = "Z_p", True
+        identity = compose = inverse = sample = matrix = algebra = discrete_generators = None
+
+    with pytest.raises(GroupError, match=r"SO\(2\) x Z_p has no exponential: Z_p is neither a Lie group nor finite"):
+        Product(SO(2), Adic()).exp(torch.zeros(1))
+
+
+def test_blocks_of_different_batches_and_types_are_joined():
+    left, right = torch.ones(4, 1, 1, 1, dtype=torch.float64), 2 * torch.ones(3, 2, 2)
+    joined = block_diagonal([left, right])
+    assert joined.shape == (4, 3, 3, 3)
+    assert joined.dtype == torch.float64
+    assert torch.equal(joined[0, 0], torch.tensor([[1, 0, 0], [0, 2, 2], [0, 2, 2]], dtype=torch.float64))

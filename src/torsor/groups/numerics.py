@@ -6,10 +6,12 @@ branch a harmless argument instead of masking its result.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 SINC_SERIES = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(11))
 SINC_REMAINDER_SERIES = tuple((-1) ** k / math.factorial(2 * k + 3) for k in range(11))
@@ -78,6 +80,18 @@ def unit(x: Float[Tensor, "*shape n"]) -> Float[Tensor, "*shape n"]:
     zero = squared == 0
     first = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[0]
     return torch.where(zero, first, x) / torch.where(zero, torch.ones_like(squared), squared).sqrt()
+
+
+def block_diagonal(blocks: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, "*batch n n"]:
+    """Square matrices `[*batch, d, d]` along the diagonal of one; batch axes broadcast, dtypes are promoted."""
+    batch = torch.broadcast_shapes(*(block.shape[:-2] for block in blocks))  # type: ignore[no-untyped-call]
+    dtype = reduce(torch.promote_types, (block.dtype for block in blocks))
+    size, start, rows = sum(block.shape[-1] for block in blocks), 0, []
+    for block in blocks:
+        wide = block.to(dtype).expand(*batch, *block.shape[-2:])
+        rows.append(pad(wide, (start, size - start - block.shape[-1])))
+        start += block.shape[-1]
+    return torch.cat(rows, dim=-2)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str | None = None) -> Tensor:

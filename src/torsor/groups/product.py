@@ -1,18 +1,24 @@
-"""Direct products of groups, whose elements are tuples with one element for each factor."""
+"""Direct products of groups, whose elements are tuples with one element for each factor.
+
+The Lie algebra of a product is the direct sum of the factors' algebras, their coordinates one after another; that of a finite factor is 0.
+"""
 
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 
 import torch
 from torch import Tensor
 
 from torsor.errors import GroupError, ShapeError
-from torsor.groups.base import Element, Group
-from torsor.groups.numerics import safe_norm
+from torsor.groups.base import Element, FiniteGroup, Group, LieGroup
+from torsor.groups.numerics import block_diagonal, safe_norm
+
+LARGEST_LISTED = 1_000_000
 
 
-class Product(Group):
+class Product(LieGroup):
     """The direct product of groups; products of products are flattened.
 
     Args:
@@ -69,7 +75,7 @@ class Product(Group):
 
     def matrix(self, a: Element) -> Tensor:
         """Block diagonal matrices."""
-        return _block_diagonal([factor.matrix(x) for factor, x in zip(self.factors, self._split(a), strict=True)])
+        return block_diagonal([factor.matrix(x) for factor, x in zip(self.factors, self._split(a), strict=True)])
 
     def distance(self, a: Element, b: Element) -> Tensor:
         """The root of the sum of the squared distances."""
@@ -82,9 +88,80 @@ class Product(Group):
         """The bases of the factors, each in its block."""
         bases = [factor.algebra(dtype) for factor in self.factors]
         zeros = [basis.new_zeros(basis.shape[1:]) for basis in bases]
-        rows = [_block_diagonal([basis if j == i else zero for j, zero in enumerate(zeros)]) for i, basis in enumerate(bases) if len(basis)]
+        rows = [block_diagonal([basis if j == i else zero for j, zero in enumerate(zeros)]) for i, basis in enumerate(bases) if len(basis)]
         size = sum(len(zero) for zero in zeros)
         return torch.cat(rows) if rows else torch.zeros(0, size, size, dtype=dtype)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the Lie algebra: the sum of those of the factors."""
+        return sum(self._dims())
+
+    def _dims(self) -> list[int]:
+        return [factor.dim if isinstance(factor, LieGroup) else 0 for factor in self.factors]
+
+    def exp(self, v: Tensor) -> tuple[Element, ...]:
+        """Each factor's exponential of its own coordinates, `[..., dim]`; finite factors rest at their identity.
+
+        Raises:
+            GroupError: a factor is neither a Lie group nor finite, or is an S() that knows no size.
+        """
+        self._check_coordinates(v)
+        parts = zip(self.factors, torch.split(v, self._dims(), dim=-1), strict=True)
+        return tuple(
+            factor.exp(part) if isinstance(factor, LieGroup) else self._identity_of(factor, v.device).expand(*v.shape[:-1], -1)
+            for factor, part in parts
+        )
+
+    def log(self, a: Element) -> Tensor:
+        """The factors' logarithms one after another, `[..., dim]`; NaN where the element of a finite factor is not its identity.
+
+        Raises:
+            GroupError: a factor is neither a Lie group nor finite, or is an S() that knows no size.
+        """
+        pairs = list(zip(self.factors, self._split(a), strict=True))
+        logs = [factor.log(x) for factor, x in pairs if isinstance(factor, LieGroup)]
+        batch = torch.broadcast_shapes(*(log.shape[:-1] for log in logs))  # type: ignore[no-untyped-call]
+        v = torch.cat([log.expand(*batch, -1) for log in logs], dim=-1) if logs else torch.zeros(0)
+        for factor, x in pairs:
+            if not isinstance(factor, LieGroup):
+                at_rest = (x == self._identity_of(factor, x.device)).all(-1, keepdim=True)
+                v = torch.where(at_rest, v, torch.nan)
+        return v
+
+    def _identity_of(self, factor: Group, device: torch.device) -> Tensor:
+        if not isinstance(factor, FiniteGroup):
+            raise GroupError(f"{self} has no exponential: {factor} is neither a Lie group nor finite")
+        identity: Tensor = factor.identity(device=device)
+        return identity
+
+    @property
+    def order(self) -> int:
+        """Number of elements: the product of those of the factors.
+
+        Raises:
+            GroupError: a factor is not finite, or is an S() that knows no size.
+        """
+        return prod(factor.order for factor in self._finite_factors())
+
+    def elements(self, device: torch.device | str | None = None) -> tuple[Element, ...]:
+        """All elements, `[order, *element]` for each factor, identity first; the last factor changes fastest.
+
+        Raises:
+            GroupError: a factor is not finite, or there are more than a million elements.
+        """
+        if self.order > LARGEST_LISTED:
+            raise GroupError(f"{self} has {self.order} elements, too many to list: use `sample`")
+        factors = self._finite_factors()
+        places = torch.unravel_index(torch.arange(self.order, device=device), tuple(factor.order for factor in factors))
+        return tuple(factor.elements(device)[place] for factor, place in zip(factors, places, strict=True))
+
+    def _finite_factors(self) -> tuple[FiniteGroup, ...]:
+        finite = tuple(factor for factor in self.factors if isinstance(factor, FiniteGroup))
+        if len(finite) < len(self.factors):
+            infinite = next(factor for factor in self.factors if not isinstance(factor, FiniteGroup))
+            raise GroupError(f"{self} has no list of elements: {infinite} is not finite; use `sample`")
+        return finite
 
     def discrete_generators(self, dtype: torch.dtype = torch.float64) -> tuple[Element, ...] | None:
         """Those of each factor, with identities of the others; None where every factor is connected."""
@@ -109,15 +186,3 @@ class Product(Group):
         own = [factor.probes(samples, generator, dtype, device) for factor in self.factors]
         kinds = dict.fromkeys(kind for probes in own for kind in probes)
         return {kind: tuple(probes.get(kind, probes["generic"]) for probes in own) for kind in kinds}
-
-
-def _block_diagonal(blocks: list[Tensor]) -> Tensor:
-    """Matrices `[*batch, N, N]` of the blocks `[*batch, n, n]`; batch axes broadcast, dtypes are promoted."""
-    batch = torch.broadcast_shapes(*(block.shape[:-2] for block in blocks))  # type: ignore[no-untyped-call]
-    dtype = reduce(torch.promote_types, (block.dtype for block in blocks))
-    size, start, rows = sum(block.shape[-1] for block in blocks), 0, []
-    for block in blocks:
-        wide = block.to(dtype).expand(*batch, *block.shape[-2:])
-        rows.append(torch.nn.functional.pad(wide, (start, size - start - block.shape[-1])))
-        start += block.shape[-1]
-    return torch.cat(rows, dim=-2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
 from itertools import groupby
 
 import torch
@@ -12,18 +10,9 @@ from torch import Tensor
 
 from torsor.errors import RepresentationError
 from torsor.groups.base import Element, Group
+from torsor.groups.numerics import block_diagonal
 from torsor.representations.base import Representation
 from torsor.representations.precision import precise
-
-
-def block_diagonal(blocks: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, "*batch dim dim"]:
-    """Square matrices `[*batch, d, d]` along the diagonal of one."""
-    dim, start, rows = sum(block.shape[-1] for block in blocks), 0, []
-    dtype = reduce(torch.promote_types, (block.dtype for block in blocks))
-    for block in blocks:
-        rows.append(torch.nn.functional.pad(block.to(dtype), (start, dim - start - block.shape[-1])))
-        start += block.shape[-1]
-    return torch.cat(rows, -2)
 
 
 class DirectSum(Representation):

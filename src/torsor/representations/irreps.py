@@ -16,7 +16,7 @@ from torch import Tensor
 
 from torsor.errors import RepresentationError, ShapeError
 from torsor.groups.base import Element, Group
-from torsor.representations.algebra import block_diagonal
+from torsor.groups.numerics import block_diagonal
 from torsor.representations.base import Rep, Representation, spread
 from torsor.representations.precision import precise
 from torsor.representations.wigner import wigner_blocks
