@@ -5,14 +5,40 @@ import torch
 
 from torsor import groups
 from torsor.errors import GroupError, ShapeError
-from torsor.groups import GL, SE, SL2, SO, ActsOnSpace, C, D, E, FiniteGroup, Group, LieGroup, Lorentz, O, RestrictedLorentz, S, T
+from torsor.groups import (
+    GL,
+    SE,
+    SL2,
+    SO,
+    TC,
+    ActsOnSpace,
+    C,
+    D,
+    E,
+    FiniteGroup,
+    Group,
+    LieGroup,
+    Lorentz,
+    O,
+    RestrictedLorentz,
+    S,
+    Scale,
+    ScaleRotation,
+    ScaleSqueeze,
+    Squeeze,
+    T,
+    Trivial,
+    Tx,
+    Ty,
+)
 from torsor.groups.base import check_size
 
 LIE = (T(1), T(3), SO(1), SO(2), SO(3), SO(4), O(1), O(2), O(3), O(5), SE(1), SE(2), SE(3), SE(4), E(1), E(2), E(3), SL2(), GL(1), GL(3))
 LIE += (Lorentz(), RestrictedLorentz())
+LIE += (Trivial(3), Scale(1), Scale(3), Squeeze(), ScaleSqueeze(), ScaleRotation(), Tx(), Ty())
 FINITE = (S(1), S(2), S(5), C(1), C(4), C(5), D(1), D(2), D(5))
 PRODUCTS = (SE(3) * S(5), C(4) * S(3) * E(2), T(1) * S(2), SO(2) * SO(2))
-EVERY = (*LIE, *FINITE, *PRODUCTS)
+EVERY = (*LIE, *FINITE, TC(1), TC(4), TC(5), *PRODUCTS)
 SPATIAL = tuple(group for group in EVERY if isinstance(group, ActsOnSpace))
 
 every = pytest.mark.parametrize("group", EVERY, ids=str)

@@ -1,6 +1,8 @@
 """What acts: groups as objects, their elements as batched, differentiable tensors."""
 
 from torsor.groups.base import ActsOnSpace, Element, FiniteGroup, Group, LieGroup, Lifted, MatrixGroup
+from torsor.groups.cyclic_motions import TC
+from torsor.groups.flows import Flow, Scale, ScaleRotation, ScaleSqueeze, Squeeze, Trivial, Tx, Ty
 from torsor.groups.linear import GL, SL2
 from torsor.groups.lorentz import Lorentz, RestrictedLorentz
 from torsor.groups.motions import SE, E
@@ -17,12 +19,14 @@ __all__ = [
     "SE",
     "SL2",
     "SO",
+    "TC",
     "ActsOnSpace",
     "C",
     "D",
     "E",
     "Element",
     "FiniteGroup",
+    "Flow",
     "Group",
     "LieGroup",
     "Lifted",
@@ -32,6 +36,13 @@ __all__ = [
     "Product",
     "RestrictedLorentz",
     "S",
+    "Scale",
+    "ScaleRotation",
+    "ScaleSqueeze",
+    "Squeeze",
     "T",
+    "Trivial",
+    "Tx",
+    "Ty",
     "parse",
 ]
