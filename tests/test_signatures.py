@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from torsor.check import assert_equivariant
-from torsor.errors import SignatureError
-from torsor.groups import SE, E, S, T
+from torsor.errors import EquivarianceError, SignatureError
+from torsor.groups import SE, SO, E, Lorentz, O, RestrictedLorentz, S, T
 from torsor.representations import Irreps
-from torsor.signatures import PointClouds
+from torsor.signatures import Particles, PointClouds
 
 
 def test_strings_are_parsed_and_equal_signatures_are_equal():
@@ -128,3 +128,61 @@ def test_points_in_the_plane_have_scalars_alone():
         PointClouds("2x0e", "1x1o", dimension=2)
     with pytest.raises(SignatureError, match="dimension is 0"):
         PointClouds("2x0e", "1x0e", dimension=0)
+
+
+def total_momentum(momenta, scalars, mask=None):
+    """One scalar and one four-vector for each particle, in closed form."""
+    total = momenta.sum(1, keepdim=True)
+    metric = torch.tensor([1.0, -1, -1, -1], dtype=momenta.dtype)
+    return torch.cat(((momenta * total * metric).sum(-1, keepdim=True) + scalars[..., :1], total + scalars[..., 1:] * momenta), -1)
+
+
+@pytest.mark.parametrize(
+    "group", [None, Lorentz() * S(), S() * RestrictedLorentz(), Lorentz(), SO(3) * S(), O(3), SO(2) * S(), O(2), S()], ids=str
+)
+def test_the_contract_of_particles_is_that_of_a_closed_form(generator, group):
+    signature = Particles(2, 1, 1)
+    assert_equivariant(total_momentum, signature.example(3, 5, generator, torch.float64), symmetry=signature.symmetry(group))
+
+
+def test_energies_are_no_scalars_of_boosts(generator):
+    """The negative control: the energy is invariant under rotations and under nothing more."""
+    signature = Particles()
+    inputs = signature.example(3, 5, generator, torch.float64)
+    assert_equivariant(lambda momenta: momenta[..., :1], inputs, symmetry=signature.symmetry(O(3) * S()))
+    with pytest.raises(EquivarianceError, match="RestrictedLorentz"):
+        assert_equivariant(lambda momenta: momenta[..., :1], inputs, symmetry=signature.symmetry())
+
+
+def test_examples_of_particles_are_on_the_mass_shell(generator):
+    inputs = Particles(3).example(4, 6, generator, torch.float64, lengths=(6, 2, 0, 5))
+    momenta, mask = inputs["momenta"], inputs["mask"]
+    squares = momenta[..., 0] ** 2 - momenta[..., 1:].square().sum(-1)
+    assert ((squares > 0) & (squares < 1))[mask].all()
+    assert (momenta[..., 0] > 0)[mask].all()
+    assert not momenta[~mask].any()
+    assert inputs["scalars"].shape == (4, 6, 3)
+    assert set(Particles().example()) == {"momenta"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scalars_in": -1}, "scalars_in is -1"),
+        ({"vectors_out": -2}, "vectors_out is -2"),
+        ({"scalars_out": 0}, "scalars_out and vectors_out are 0"),
+        ({"vectors_out": 1, "pool": "max"}, "pool 'max' of four-vectors would depend on the frame"),
+    ],
+)
+def test_particles_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(SignatureError, match=message):
+        Particles(**settings)
+
+
+def test_groups_that_do_not_act_on_momenta_are_named():
+    with pytest.raises(SignatureError, match=r"SE\(3\) does not act on four-momenta: give Lorentz\(\), "):
+        Particles().symmetry(SE(3) * S())
+
+
+def test_particles_read_as_a_sentence():
+    assert str(Particles(2, 1, 3, "sum")) == "particles: momenta and 2 scalars -> 1 scalars and 3 four-vectors of the jet (sum)"
