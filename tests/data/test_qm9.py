@@ -102,22 +102,6 @@ def test_published_split_is_a_partition_and_refuses_partial_sets() -> None:
         qm9.published_split(4015)
 
 
-def test_partial_sets_are_chemically_plausible(shared_data: Path) -> None:
-    small = qm9.read_under14(shared_data)
-    assert len(small) == 4015
-    assert small.elements == (1, 6, 7, 8, 9)
-    assert (small.numbers > 0).sum(1).max() <= 14
-    assert (small["U0"] < 0).all()
-    large = qm9.read_11k(shared_data)
-    assert len(large) == 10_994
-    assert ((large.numbers > 1).sum(1) == 9).all()
-    for molecules in (small, large):
-        # no two atoms closer than a short bond
-        distance = torch.cdist(molecules.positions, molecules.positions)
-        pairs = molecules.mask.unsqueeze(1) & molecules.mask.unsqueeze(2) & ~torch.eye(distance.shape[-1], dtype=torch.bool)
-        assert distance[pairs].min() > 0.7
-
-
 def test_qm7_is_read_from_both_layouts_to_the_same_molecules(shared_data: Path, tmp_path: Path) -> None:
     io_ = pytest.importorskip("scipy.io")
     molecules = qm9.read_qm7(shared_data).take(torch.arange(20))

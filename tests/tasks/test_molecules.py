@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from torsor.data.molecules import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV
+from torsor.data.qm9 import FREE_ATOMS, PROPERTIES
 from torsor.data.rmd17 import read_shipped
 from torsor.errors import ConfigError, DataError, UnknownNameError
 from torsor.groups import E, S
 from torsor.tasks import REGISTRY
-from torsor.tasks.molecules import ForcesTask, MoleculesConfig, PropertyTask
+from torsor.tasks.molecules import ForcesTask, MoleculesConfig, PropertyTask, QM9Config
 
 FRAMES = """2
 energy=-1.5 gap={gap} Properties=species:S:1:pos:R:3:forces:R:3
@@ -204,6 +205,8 @@ def test_every_rmd17_molecule_makes_a_task(shared_data: Path) -> None:
         ({"valid_size": 0}, ConfigError, "valid_size 0"),
         ({"test_size": 1001}, ConfigError, "test_size is 1001: give 1 to 1000"),
         ({"molecule": "ethanl"}, UnknownNameError, "did you mean 'ethanol'"),
+        ({"pool": "max"}, ConfigError, "pool is for properties, but target is 'forces'"),
+        ({"target": "energy", "reference": "free atoms"}, ConfigError, "reference 'free atoms' is for U0, U, H, G, Cv of qm9"),
         ({"dataset": "file"}, DataError, "no file was given"),
         ({"dataset": "qm9", "target": "mu"}, DataError, "QM9 is read from a local folder"),
     ],
@@ -217,3 +220,56 @@ def test_settings_that_make_no_sense_are_named(settings: dict, error: type, mess
 def test_unknown_energy_unit_gives_the_nearest(own_file: str) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'kcal/mol'"):
         MoleculesConfig(dataset="file", file=own_file, target="energy", energy_unit="kcal").build()
+
+
+@pytest.mark.parametrize("target", PROPERTIES)
+def test_every_target_of_qm9_makes_a_task_in_its_published_unit(shared_data: Path, target: str) -> None:
+    task = QM9Config(dataset="qm9-all-targets", target=target, folder=str(shared_data)).build()
+    assert [len(part) for part in task.molecules] == [159, 19, 19]
+    assert task.units == {"mae": PROPERTIES[target].unit}
+    targets = task.splits.train["target"]
+    assert abs(float((targets / task.scale).std()) - 1) < 0.01
+    assert task.baselines()["mean"]["mae"] > 0
+    assert "not comparable" in task.notes[0]
+
+
+def test_homo_is_learned_from_the_molecules_that_have_it(shared_data: Path) -> None:
+    task = QM9Config(dataset="qm9-under14", folder=str(shared_data)).build()
+    assert sum(len(part) for part in task.molecules) == 1335
+    assert task.units == {"mae": "meV"}
+    assert "1,335" in task.notes[0]
+    with pytest.raises(UnknownNameError, match="unknown target of qm9-under14 'mu'"):
+        QM9Config(dataset="qm9-under14", target="mu", folder=str(shared_data)).build()
+
+
+@pytest.mark.parametrize("target", sorted(FREE_ATOMS))
+def test_free_atoms_and_the_mean_are_subtracted_before_a_property_is_learned(shared_data: Path, target: str) -> None:
+    task = QM9Config(dataset="qm9-all-targets", target=target, folder=str(shared_data), reference="free atoms").build()
+    train = task.molecules[0]
+    atoms = sum((train.numbers == z).sum(1).double() * value for z, value in FREE_ATOMS[target].items())
+    by_hand = train[target] - atoms
+    torch.testing.assert_close(task.splits.train["target"].double(), by_hand - by_hand.mean(), rtol=1e-5, atol=1e-2)
+    # whatever is subtracted, the figures of the baselines are the same
+    assert task.baselines()["mean"]["mae"] == pytest.approx(replace(task.config, reference=None).build().baselines()["mean"]["mae"])
+
+
+def test_property_may_be_learned_in_its_own_unit_and_from_nothing(own_file: str) -> None:
+    task = MoleculesConfig(dataset="file", file=own_file, target="gap", reference="none", standardise=False, pool="max").build()
+    torch.testing.assert_close(task.splits.train["target"].double(), task.molecules[0]["gap"], rtol=1e-6, atol=0)
+    assert task.scale == 1
+    assert task.signature.pool == "max"
+    output = task.molecules[2]["gap"].unsqueeze(1)
+    assert task.metrics(output, task.splits.test.take(slice(None)))["mae"].max() < 1e-6
+
+
+def test_atoms_are_described_as_the_papers_do(shared_data: Path) -> None:
+    settings = {"dataset": "qm9-all-targets", "folder": str(shared_data)}
+    powers, bonds = (QM9Config(features=features, **settings).build() for features in ("charge powers", "bonds"))
+    assert (str(powers.signature.rep_in), powers.signature.edge_features) == ("15x0e", 0)
+    assert (str(bonds.signature.rep_in), bonds.signature.edge_features) == ("6x0e", 4)
+    batch = bonds.splits.train.take(slice(5))
+    pairs = bonds.inputs(batch)["edge_features"]
+    # as many bonds as atoms or more for molecules with rings, one less without
+    missing = batch["mask"].sum(1) - pairs.sum((1, 2, 3)) / 2
+    assert missing.max() <= 1
+    assert "edge_features" not in powers.inputs(batch)

@@ -1,13 +1,12 @@
-"""Properties of small organic molecules: QM9, two partial sets of it, and QM7.
+"""Properties of small organic molecules: QM9 and QM7.
 
 Ramakrishnan, Dral, Rupp, von Lilienfeld: Quantum chemistry structures and properties of 134 kilo molecules (2014), data
 doi:10.6084/m9.figshare.c.978904. Rupp, Tkatchenko, Mueller, von Lilienfeld: Fast and accurate modeling of molecular atomization energies
 with machine learning (2012).
 
-A local folder may hold QM9 as published, `qm9/dsgdb9nsd.xyz.tar.bz2` and `qm9/uncharacterized.txt`; the partial sets
-`qm9_subsets/qm9_under14_3d.npz` (at most 14 atoms) and `qm9_subsets/qm9_11k_b3lyp631gd.npz` (nine heavy atoms, total energies at another
-level of theory); and QM7 as `qm7/qm7.npz` or as published, `qm7/qm7.mat`. No checksum of `qm7.mat` is published, so it is never fetched,
-and only its shapes and numbers are checked. Figures from partial sets are not comparable with published tables.
+A local folder may hold QM9 as published, `qm9/dsgdb9nsd.xyz.tar.bz2` and `qm9/uncharacterized.txt`; and QM7 as `qm7/qm7.npz` or as
+published, `qm7/qm7.mat`. No checksum of `qm7.mat` is published, so it is never fetched, and only its shapes and numbers are checked.
+Partial sets of QM9 are in `torsor.data.qm9_subsets`.
 
 Axes: m molecules, a atoms of all molecules in a row.
 """
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from torsor.data.archives import read_npz
 from torsor.data.download import Published, fetch
-from torsor.data.molecules import BOHR_IN_ANGSTROM, HARTREE_IN_EV, KCAL_PER_MOL_IN_EV, SYMBOLS, Molecules, padded
+from torsor.data.molecules import BOHR_IN_ANGSTROM, HARTREE_IN_EV, SYMBOLS, Molecules, padded
 from torsor.errors import DataError, MissingDependencyError
 
 ARCHIVE = Published(
@@ -39,7 +38,6 @@ MOLECULES, EXCLUDED = 133_885, 3_054
 TRAIN, TEST = 100_000, 13_083
 """The split of Cormorant and of all that follow it; the 17,748 molecules in between are for validation."""
 HARTREE_IN_MEV = 1000 * HARTREE_IN_EV
-HARTREE_IN_KCAL_PER_MOL = HARTREE_IN_EV / KCAL_PER_MOL_IN_EV
 
 
 class Property(NamedTuple):
@@ -73,6 +71,21 @@ PROPERTIES = {
     "Cv": Property(14, 1.0, "cal/mol/K", True),
 }
 """The twelve targets in their published units."""
+_FREE_ATOMS = {
+    "U0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
+    "U": (-0.498857, -37.845355, -54.582445, -75.063163, -99.717314),
+    "H": (-0.497912, -37.844411, -54.581501, -75.062219, -99.716370),
+    "G": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
+    "Cv": (2.981, 2.981, 2.981, 2.981, 2.981),
+}
+FREE_ATOMS = {
+    target: {z: PROPERTIES[target].factor * value for z, value in zip((1, 6, 7, 8, 9), values, strict=True)}
+    for target, values in _FREE_ATOMS.items()
+}
+"""Values of free H, C, N, O and F atoms in the published units, from the authors' table "Atomref" (doi:10.6084/m9.figshare.1057643).
+
+What is left of an energy without its atoms is the atomisation energy, with the opposite sign. The table's ZPVE of an atom is zero.
+"""
 
 
 def read_qm9(folder: Path, download: bool = False) -> Molecules:
@@ -174,30 +187,6 @@ def read_uncharacterized(path: Path) -> frozenset[int]:
     if not found:
         raise DataError(f"{path} holds no numbers of molecules")
     return frozenset(int(number) for number in found)
-
-
-def read_under14(folder: Path) -> Molecules:
-    """4,015 molecules of QM9 with at most 14 atoms: "U0", the atomisation energy at 0 K, in meV.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    path = folder / "qm9_subsets" / "qm9_under14_3d.npz"
-    arrays = read_npz(path, ["N", "Z", "R", "U0_atomization_eV"])
-    return padded(arrays["N"], arrays["Z"], arrays["R"], {"U0": 1000 * arrays["U0_atomization_eV"]}, {"U0": "meV"}, str(path))
-
-
-def read_11k(folder: Path) -> Molecules:
-    """10,994 molecules with nine heavy atoms: "energy", the total energy (B3LYP/6-31G(d), not the level of QM9), in kcal/mol.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    path = folder / "qm9_subsets" / "qm9_11k_b3lyp631gd.npz"
-    arrays = read_npz(path, ["N", "Z", "R", "E_hartree"])
-    return padded(
-        arrays["N"], arrays["Z"], arrays["R"], {"energy": HARTREE_IN_KCAL_PER_MOL * arrays["E_hartree"]}, {"energy": "kcal/mol"}, str(path)
-    )
 
 
 def read_qm7(folder: Path) -> Molecules:

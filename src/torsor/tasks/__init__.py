@@ -11,6 +11,7 @@ REGISTRY = Registry(
         "SE(3)-Transformers (2020)",
     ),
     Entry("molecules", "torsor.tasks.molecules:MoleculesConfig", "energies, forces or properties of molecules", "rMD17 (2020), QM9 (2014)"),
+    Entry("qm9", "torsor.tasks.molecules:QM9Config", "twelve properties of 130,831 small molecules, or of a part of them", "QM9 (2014)"),
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
 """Every task: its configuration class, whose `build()` makes the task."""

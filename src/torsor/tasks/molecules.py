@@ -1,8 +1,8 @@
 """Energies, forces and properties of molecules.
 
 Forces: rMD17 (Christensen, von Lilienfeld 2020) and MD17 (Chmiela et al. 2017), or the user's own molecules. Properties: QM9 (Ramakrishnan
-et al. 2014; twelve targets, L1 loss on standardised targets as in SE(3)-Transformers, section 4.3) and QM7. The default, ethanol's official
-split 1, ships with torsor and works offline.
+et al. 2014; twelve targets, L1 loss on standardised targets as in SE(3)-Transformers, section 4.3, and LieTransformer, section 5.2) and
+QM7. The default, ethanol's official split 1, ships with torsor and works offline.
 
 The symmetry is exact: energies do not change under E(3) x S(n), forces turn and are permuted with the atoms. Energies are kcal/mol, forces
 kcal/mol/angstrom, positions angstrom; force and energy errors are told in meV as well.
@@ -22,15 +22,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from torsor.data.atom_features import BOND_KINDS, AtomFeatures, bond_kinds, charge_powers, elements_and_number, one_hot
 from torsor.data.catalogue import MoleculeSets, Request, load
 from torsor.data.molecules import KCAL_PER_MOL_IN_EV, Molecules
-from torsor.data.qm9 import PROPERTIES
+from torsor.data.qm9 import FREE_ATOMS, PROPERTIES
 from torsor.data.samples import Samples, Splits
 from torsor.errors import ConfigError, unknown_name
 from torsor.groups import E, S
 from torsor.nn.energy_forces import EnergyForces
 from torsor.representations import Irreps, Permuted, Trivial
-from torsor.signatures import PointClouds
+from torsor.signatures import PointClouds, Pool
 from torsor.tasks.base import Task, with_targets
 
 MEV = 1000 * KCAL_PER_MOL_IN_EV
@@ -39,6 +40,9 @@ ENERGY_UNITS = {"energy_mae_mev": "meV", "energy_mae_kcal": "kcal/mol"}
 FORCE_UNITS = {"force_mae_mev": "meV/angstrom", "force_mae_kcal": "kcal/mol/angstrom"}
 ENERGY_ACTION = (Trivial(), Trivial())
 FORCE_ACTION = (Irreps("1x1o"), Permuted(1))
+DESCRIBE = {"elements": one_hot, "charge powers": charge_powers, "bonds": elements_and_number}
+"""The features of an atom; "bonds" adds features of pairs."""
+Reference = Literal["fitted", "mean", "free atoms", "none"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class MoleculesConfig:
     """Which molecules, and what to predict of them.
 
     Args:
-        dataset: "rmd17", "md17", "qm7", "qm9", the partial "qm9-under14" and "qm9-11k", or "file" for the user's own.
+        dataset: "rmd17", "md17", "qm7", "qm9", the partial "qm9-under14" (U0, homo, lumo, gap), "qm9-all-targets" (197 molecules) and
+            "qm9-11k" (energy), or "file" for the user's own.
         molecule: molecule of rMD17 or MD17.
         split: official split of rMD17 (1 to 5); elsewhere the seed of a random split. Full QM9 has one published split.
         target: "forces", "energy", "energy+forces", or a property: "mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G",
@@ -55,6 +60,13 @@ class MoleculesConfig:
         train_size: training molecules, the first of the pool; all that are not for validation if not given.
         valid_size: validation molecules, the last of the pool; what is customary if not given.
         test_size: test molecules, the first of the test set; all if not given.
+        features: what is told of an atom. "elements", one-hot; "charge powers", one-hot times 1, Z/9 and (Z/9)^2 (LieTransformer's);
+            "bonds", one-hot and atomic number, and four kinds of bonds for each pair, told from their lengths (SE(3)-Transformer).
+        reference: what is subtracted from a property before it is learned. "fitted", contributions of atoms by least squares over the
+            training molecules; "mean", their mean; "free atoms", the published values of free atoms (U0, U, H, G and Cv of QM9) and then
+            the mean; "none". Left out: "fitted" for what grows with the molecule, "mean" for what does not.
+        standardise: whether a property is learned in multiples of its standard deviation over the training molecules, or in its own unit.
+        pool: how the outputs of atoms become a property; left out: "sum" for what grows with the molecule, "mean" for what does not.
         energy_weight: weight of the energy's squared error against the forces', in "energy+forces".
         folder: folder of data sets; the variable TORSOR_DATA if not given. Ethanol's split 1 of rMD17 needs none.
         file: extended XYZ file or ASE database (.db), for "file".
@@ -62,7 +74,7 @@ class MoleculesConfig:
         download: fetch missing files of rMD17 and QM9 into `folder`, with their checksums verified.
     """
 
-    dataset: Literal["rmd17", "md17", "qm7", "qm9", "qm9-under14", "qm9-11k", "file"] = "rmd17"
+    dataset: Literal["rmd17", "md17", "qm7", "qm9", "qm9-under14", "qm9-all-targets", "qm9-11k", "file"] = "rmd17"
     molecule: str = "ethanol"
     split: int = 1
     target: str = "forces"
@@ -70,6 +82,10 @@ class MoleculesConfig:
     train_size: int | None = None
     valid_size: int | None = None
     test_size: int | None = None
+    features: AtomFeatures = "elements"
+    reference: Reference | None = None
+    standardise: bool = True
+    pool: Pool | None = None
     energy_weight: float = 1.0
     folder: str | None = None
     file: str | None = None
@@ -83,16 +99,26 @@ class MoleculesConfig:
             ConfigError: a value makes no sense, or the target does not go with the data set.
             DataError: files are missing or damaged.
         """
-        if self.forces == "direct" and self.target != "forces":
-            raise ConfigError(
-                f"forces = 'direct' predicts forces alone, but target is {self.target!r}: take target 'forces', or 'gradient'"
-            )
+        _check(self)
         request = Request(self.dataset, self.molecule, self.split, self.target, self.folder, self.file, self.energy_unit, self.download)
         sets = load(request)
         for name in self.target.split("+") if "forces" in self.target else (self.target,):
             if name not in sets.pool.values:
                 raise unknown_name(f"target of {self.dataset}", self.target, _targets(sets.pool))
         return (ForcesTask if "forces" in self.target.split("+") else PropertyTask)(self, sets)
+
+
+@dataclass(frozen=True)
+class QM9Config(MoleculesConfig):
+    """Properties of the 130,831 molecules of QM9 in the published split: `MoleculesConfig` under another name, with QM9 as its data set.
+
+    Args:
+        dataset: "qm9", or a partial set of it: "qm9-under14" (U0, homo, lumo, gap), "qm9-all-targets" (197 molecules), "qm9-11k" (energy).
+        target: "mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G" or "Cv".
+    """
+
+    dataset: Literal["rmd17", "md17", "qm7", "qm9", "qm9-under14", "qm9-all-targets", "qm9-11k", "file"] = "qm9"
+    target: str = "homo"
 
 
 class MoleculesTask(Task):
@@ -122,12 +148,21 @@ class MoleculesTask(Task):
     def _targets(self, molecules: Molecules) -> dict[str, Tensor]:
         """The targets of a batch, less what the reference explains."""
 
+    def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The arguments of `forward`; kinds of bonds are told here, batch by batch, because those of all molecules fill a memory."""
+        inputs = super().inputs(batch)
+        if self.config.features == "bonds":
+            inputs["edge_features"] = bond_kinds(batch["features"][..., -1], batch["positions"])
+        return inputs
+
     def _inputs(self, molecules: Molecules) -> dict[str, Tensor]:
-        features = torch.stack([molecules.numbers == z for z in self.elements], -1).double()
+        features = DESCRIBE[self.config.features](molecules.numbers, self.elements)
         return {"positions": molecules.positions, "features": features} | ({"mask": molecules.mask} if self.padded else {})
 
-    def _signature(self, rep_out: str, pool: Literal["sum", "mean"] | None) -> PointClouds:
-        return PointClouds(Irreps(f"{len(self.elements)}x0e"), Irreps(rep_out), 0, pool, self.points)
+    def _signature(self, rep_out: str, pool: Pool | None) -> PointClouds:
+        width = DESCRIBE[self.config.features](torch.zeros(1, 1, dtype=torch.int64), self.elements).shape[-1]
+        pairs = len(BOND_KINDS) if self.config.features == "bonds" else 0
+        return PointClouds(Irreps(f"{width}x0e"), Irreps(rep_out), pairs, pool, self.points)
 
     def _atom_counts(self, name: str) -> Float[Tensor, "elements"]:
         """What an atom of each element contributes to a value, by least squares over the training molecules."""
@@ -209,16 +244,16 @@ class ForcesTask(MoleculesTask):
 class PropertyTask(MoleculesTask):
     """Predict one number of a molecule: its energy, or a property.
 
-    A model returns one pooled number ("sum" for what grows with the molecule, "mean" for what does not), the difference from the reference
-    in multiples of `scale`. The reference is a sum over atoms fitted to the training molecules for what grows, their mean for what does
-    not. Loss: mean absolute error in multiples of `scale`.
+    A model returns one pooled number ("sum" for what grows with the molecule, "mean" for what does not, unless `pool` says otherwise), the
+    difference from the reference in multiples of `scale`. Loss: mean absolute error in multiples of `scale`.
     """
 
     def __init__(self, config: MoleculesConfig, sets: MoleculeSets) -> None:
         super().__init__(config, sets)
         self.target = config.target
-        self.extensive = self.target == "energy" or (self.target in PROPERTIES and PROPERTIES[self.target].extensive)
-        self.signature = self._signature("1x0e", "sum" if self.extensive else "mean")
+        extensive = self.target == "energy" or (self.target in PROPERTIES and PROPERTIES[self.target].extensive)
+        self.kind: Reference = config.reference or ("fitted" if extensive else "mean")
+        self.signature = self._signature("1x0e", config.pool or ("sum" if extensive else "mean"))
         symmetry = self.signature.symmetry(E(3) * S())
         self.symmetry = with_targets(symmetry, {"target": ENERGY_ACTION})
         self.units = ENERGY_UNITS if self.target == "energy" else {"mae": sets.pool.units.get(self.target, "unit of the file")}
@@ -226,14 +261,24 @@ class PropertyTask(MoleculesTask):
 
     @cached_property
     def scale(self) -> float:
-        """Standard deviation of the training targets from their reference; 1 where there is none."""
+        """Standard deviation of the training targets from their reference; 1 where there is none, or it is not asked for."""
         deviation = float(self._targets(self.molecules[0])["target"].std(unbiased=False))
-        return deviation if deviation > 0 else 1.0
+        return deviation if deviation > 0 and self.config.standardise else 1.0
 
     @cached_property
     def reference(self) -> Float[Tensor, "elements"]:
-        """What an atom of each element contributes."""
-        return self._atom_counts(self.target)
+        """What an atom of each element contributes, before the mean is subtracted; zero where the reference does not count atoms."""
+        if self.kind == "fitted":
+            return self._atom_counts(self.target)
+        free = FREE_ATOMS[self.target] if self.kind == "free atoms" else dict.fromkeys(self.elements, 0.0)
+        return torch.tensor([free[z] for z in self.elements], dtype=torch.float64)
+
+    @cached_property
+    def mean(self) -> float:
+        """Mean of what the atoms leave of the training molecules; 0 where that is not subtracted."""
+        train = self.molecules[0]
+        left = train[self.target] - train.counts(self.elements) @ self.reference
+        return float(left.mean()) if self.kind in ("mean", "free atoms") else 0.0
 
     def loss(self, output: Float[Tensor, "b 1"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Mean absolute error in multiples of `scale`."""
@@ -252,16 +297,14 @@ class PropertyTask(MoleculesTask):
         truth = test[self.target]
         predictions = {
             "mean": train[self.target].mean().expand_as(truth),
-            "atom-count linear": test.counts(self.elements) @ self.reference,
+            "atom-count linear": test.counts(self.elements) @ self._atom_counts(self.target),
         }
         shifted = {name: (prediction - self._reference(test)).unsqueeze(1) / self.scale for name, prediction in predictions.items()}
         batch = {"target": truth - self._reference(test)}
         return {name: _means(self.metrics(output, batch)) for name, output in shifted.items()}
 
     def _reference(self, molecules: Molecules) -> Float[Tensor, "m"]:
-        if self.extensive:
-            return molecules.counts(self.elements) @ self.reference
-        return self.molecules[0][self.target].mean().expand(len(molecules))
+        return molecules.counts(self.elements) @ self.reference + self.mean
 
     def _targets(self, molecules: Molecules) -> dict[str, Tensor]:
         return {"target": molecules[self.target] - self._reference(molecules)}
@@ -279,6 +322,18 @@ def _means(metrics: Mapping[str, Tensor]) -> dict[str, float]:
 def _targets(molecules: Molecules) -> list[str]:
     both = ["energy+forces"] if {"energy", "forces"} <= set(molecules.values) else []
     return [*molecules.values, *both]
+
+
+def _check(config: MoleculesConfig) -> None:
+    """Refuse settings that contradict each other."""
+    if config.forces == "direct" and config.target != "forces":
+        raise ConfigError(f"forces = 'direct' predicts forces alone, but target is {config.target!r}: take target 'forces', or 'gradient'")
+    changed = [name for name, default in (("reference", None), ("standardise", True), ("pool", None)) if getattr(config, name) != default]
+    if changed and "forces" in config.target.split("+"):
+        raise ConfigError(f"{changed[0]} is for properties, but target is {config.target!r}: leave it out")
+    if config.reference == "free atoms" and (config.target not in FREE_ATOMS or config.dataset not in ("qm9", "qm9-all-targets")):
+        known = ", ".join(FREE_ATOMS)
+        raise ConfigError(f"reference 'free atoms' is for {known} of qm9, not for {config.target!r} of {config.dataset}: take 'fitted'")
 
 
 def _split(config: MoleculesConfig, sets: MoleculeSets) -> tuple[Molecules, Molecules, Molecules]:
