@@ -81,7 +81,7 @@ def axial(l_max: int, normalization: str, derivative: int) -> Array:
         last: Array = np.ones(1)
         for l in range(order, l_max + 1):
             if l > order:
-                before, last = last, chebyshev.chebadd(chebyshev.chebmulx(last), lower_factor(l, order) * before)
+                before, last = last, np.asarray(chebyshev.chebadd(chebyshev.chebmulx(last), lower_factor(l, order) * before), float)
             degree = l - order - derivative
             coefficients = chebyshev.chebder(last, derivative)
             # T_k of other parity does not occur: its coefficient is a rounding error
