@@ -7,21 +7,27 @@ from torsor.representations.basis import equivariant_basis
 from torsor.representations.binary_forms import BinaryForms
 from torsor.representations.clebsch_gordan import coupling, radial_from_so2, so2_from_radial, wigner_3j
 from torsor.representations.elementary import Defining, Matrix, Points, Regular, Shifted, Trivial, Vectors
+from torsor.representations.geometric_algebra import LORENTZ, PROJECTIVE, GeometricAlgebra
 from torsor.representations.grids import GridRotated
 from torsor.representations.harmonics import spherical_harmonics
 from torsor.representations.irreps import Irrep, Irreps
+from torsor.representations.multivectors import Multivectors
 from torsor.representations.wigner import edge_frames, wigner_blocks, wigner_d
 
 __all__ = [
+    "LORENTZ",
+    "PROJECTIVE",
     "Action",
     "BinaryForms",
     "Defining",
     "DirectSum",
     "Dual",
+    "GeometricAlgebra",
     "GridRotated",
     "Irrep",
     "Irreps",
     "Matrix",
+    "Multivectors",
     "Pairs",
     "Permuted",
     "Points",
