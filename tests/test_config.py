@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from torsor.config import config_class, from_mapping, merge, name_of, named_from_mapping, named_to_mapping, read_toml, to_mapping
 from torsor.errors import ConfigError, UnknownNameError
+from torsor.models import REGISTRY as MODELS
 from torsor.registry import Entry, Registry
+from torsor.study.config import StudyConfig
+from torsor.tasks import REGISTRY as TASKS
+from torsor.training import RunConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -144,3 +148,47 @@ def test_toml_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path) -> Non
         read_toml(tmp_path / "none.toml")
     bad.write_text('[train]\nsteps = 3\nbetas = [0.9, 1]\nname = "x"')
     assert read_toml(bad) == {"train": {"steps": 3, "betas": [0.9, 1], "name": "x"}}
+
+
+EVERY_SETTINGS = [registry.load(name) for registry in (TASKS, MODELS) for name in registry] + [TrainConfig]
+
+
+def made(cls: type, **settings: Any) -> Any:
+    """What a class makes of settings, behind the type checks that the suite itself puts before every constructor of torsor."""
+    config = object.__new__(cls)
+    for field_ in fields(cls):
+        value = settings.get(field_.name, field_.default)
+        object.__setattr__(config, field_.name, field_.default_factory() if value is MISSING else value)
+    config.__post_init__()
+    return config
+
+
+@pytest.mark.parametrize("cls", EVERY_SETTINGS, ids=lambda cls: cls.__name__)
+def test_every_setting_made_in_python_is_checked(cls: type) -> None:
+    for setting in fields(cls):
+        with pytest.raises(ConfigError, match=f"{cls.__name__} {setting.name} is <object .*: (did you mean|give)"):
+            made(cls, **{setting.name: object()})
+
+
+def test_a_study_made_in_python_is_checked() -> None:
+    for wrong in ({"sizes": (10, "100")}, {"seeds": 3}, {"train": TASKS.load("nbody")()}, {"margin": "5%"}):
+        with pytest.raises(ConfigError, match=f"StudyConfig {next(iter(wrong))}"):
+            made(StudyConfig, task={"name": "nbody"}, **wrong)
+
+
+def test_what_is_made_in_python_is_converted_as_in_a_file() -> None:
+    study = made(StudyConfig, task={"name": "nbody"}, sizes=[10, 100], learning_rates=[1, 0.5])
+    assert study.sizes == (10, 100)
+    assert [type(rate) for rate in study.learning_rates] == [float, float]
+
+
+def test_a_run_checks_the_settings_of_the_users_own_classes() -> None:
+    model = Outer(size=1, pair=[1, 2])
+    assert made(RunConfig, task=Outer(size=2), model=model, train=TrainConfig()).model.pair == (1, 2.0)
+    assert model.pair == [1, 2]
+    with pytest.raises(ConfigError, match=r"Outer size is '2' \(str\): give an integer"):
+        made(RunConfig, task=Outer(size="2"), model=model, train=TrainConfig())
+    with pytest.raises(ConfigError, match=r"settings are 3 \(int\): give an instance of a dataclass"):
+        made(RunConfig, task=Outer(size=2), model=3, train=TrainConfig())
+    with pytest.raises(ConfigError, match=r"RunConfig augment is 1 \(int\): give true or false"):
+        made(RunConfig, task=Outer(size=2), model=model, train=TrainConfig(), augment=1)

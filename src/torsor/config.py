@@ -22,6 +22,38 @@ from torsor.registry import Registry
 T = TypeVar("T")
 
 
+class Settings:
+    """Base of dataclasses of settings: what is made in Python is read as strictly as a file.
+
+    Integers are taken for floats and lists for tuples; nothing else is converted. A subclass with a `__post_init__` of its own calls this
+    one first.
+
+    Raises:
+        ConfigError: a field has the wrong type; names the class and the field.
+    """
+
+    def __post_init__(self) -> None:
+        for name, value in _typed_fields(self).items():
+            object.__setattr__(self, name, value)  # subclasses are frozen
+
+
+def checked(config: T) -> T:
+    """Settings of the user's own class, which need not be `Settings`, with the types of their fields checked as there.
+
+    Raises:
+        ConfigError: they are no dataclass, or a field has the wrong type; names it.
+    """
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise ConfigError(f"settings are {_shown(config)}: give an instance of a dataclass")
+    return config if isinstance(config, Settings) else dataclasses.replace(config, **_typed_fields(config))
+
+
+def _typed_fields(config: Any) -> dict[str, Any]:
+    hints, where = get_type_hints(type(config)), type(config).__name__
+    names = [field.name for field in dataclasses.fields(config) if field.init]
+    return {name: convert(hints[name], getattr(config, name), f"{where} {name}") for name in names}
+
+
 def from_mapping(cls: type[T], mapping: Any, where: str = "settings") -> T:
     """Build a dataclass from a mapping; what is left out keeps its default.
 

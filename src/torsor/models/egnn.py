@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
+from torsor.config import Settings
 from torsor.groups import E, S
 from torsor.models import REGISTRY
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
@@ -31,7 +32,7 @@ _SMOOTH = 1e-8
 
 
 @dataclass(frozen=True)
-class EGNNConfig:
+class EGNNConfig(Settings):
     """Settings of `EGNN`; the defaults are those of the paper's n-body experiment.
 
     Args:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from torsor.config import Settings
 from torsor.errors import ShapeError
 from torsor.models import REGISTRY
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
@@ -22,7 +23,7 @@ from torsor.signatures import PointClouds, Pool, cannot_serve
 
 
 @dataclass(frozen=True)
-class MLPConfig:
+class MLPConfig(Settings):
     """Settings of `MLP`.
 
     Args:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from torsor.config import Settings
 from torsor.errors import SignatureError
 from torsor.groups import S, T
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
@@ -26,7 +27,7 @@ from torsor.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Settings):
     """Settings of `Transformer`.
 
     Args:

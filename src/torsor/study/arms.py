@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from torsor.config import named_from_mapping
+from torsor.config import Settings, named_from_mapping
 from torsor.dial import Conjugated, squeeze
 from torsor.signatures import PointClouds
 
@@ -53,7 +53,7 @@ ARMS = {
 
 
 @dataclass(frozen=True)
-class WrongGroupConfig:
+class WrongGroupConfig(Settings):
     """Settings of the wrong-group control: a model, conjugated by a squeeze.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torsor.config import config_class, from_mapping, named_from_mapping, named_to_mapping, read_toml
+from torsor.config import Settings, config_class, from_mapping, named_from_mapping, named_to_mapping, read_toml
 from torsor.errors import ConfigError, unknown_name
 from torsor.study.arms import ARMS, Arm, WrongGroupConfig
 from torsor.tasks import REGISTRY as TASKS
@@ -14,7 +14,7 @@ from torsor.training.settings import TrainConfig
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Settings):
     """What to compare, on what, and how often.
 
     All arms train for the same number of steps and see the same samples in the same order for a seed; the test set is one for all.
@@ -37,7 +37,7 @@ class StudyConfig:
         workers: runs at once, each in a process with one thread; 0 runs all in this process.
 
     Raises:
-        ConfigError: a setting makes no sense; names it.
+        ConfigError: a setting has the wrong type or makes no sense; names it.
     """
 
     task: dict[str, Any]
@@ -55,6 +55,7 @@ class StudyConfig:
     workers: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("sizes", "seeds", "arms"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):

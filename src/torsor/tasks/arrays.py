@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from torsor.config import Settings
 from torsor.data.arrays import SPLITS, Arrays, read_arrays, read_description
 from torsor.data.samples import Samples, Splits
 from torsor.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ NOTE = "the symmetry of these data is what their description says; nobody has me
 
 
 @dataclass(frozen=True)
-class ArraysConfig:
+class ArraysConfig(Settings):
     """The user's own data.
 
     Args:

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from torsor.config import Settings
 from torsor.data.atom_features import BOND_KINDS, AtomFeatures, bond_kinds, charge_powers, elements_and_number, one_hot
 from torsor.data.catalogue import MoleculeSets, Request, load
 from torsor.data.molecules import KCAL_PER_MOL_IN_EV, Molecules
@@ -46,7 +47,7 @@ Reference = Literal["fitted", "mean", "free atoms", "none"]
 
 
 @dataclass(frozen=True)
-class MoleculesConfig:
+class MoleculesConfig(Settings):
     """Which molecules, and what to predict of them.
 
     Args:

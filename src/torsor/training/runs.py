@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torsor.config import from_mapping, named_from_mapping, named_to_mapping, to_mapping
+from torsor.config import Settings, checked, from_mapping, named_from_mapping, named_to_mapping, to_mapping
 from torsor.errors import CheckpointError
 from torsor.io import (
     CONVENTIONS_VERSION,
@@ -60,7 +60,7 @@ UPGRADES: dict[int, Upgrade] = {}
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """The resolved settings of a run.
 
     Args:
@@ -68,12 +68,20 @@ class RunConfig:
         model: configuration of the model.
         train: configuration of the training.
         augment: whether every sample was moved by a random element of the task's group.
+
+    Raises:
+        ConfigError: a setting has the wrong type; names it.
     """
 
     task: Any
     model: Any
     train: TrainConfig
     augment: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("task", "model"):
+            object.__setattr__(self, name, checked(getattr(self, name)))
 
     def to_mapping(self) -> dict[str, Any]:
         """As in `run.json`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from torsor.config import Settings
 from torsor.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Settings of a training run.
 
     Args:
@@ -37,7 +38,7 @@ class TrainConfig:
         tracker: "tensorboard" writes event files into the run directory, besides `metrics.jsonl`.
 
     Raises:
-        ConfigError: a number is out of its range; names it.
+        ConfigError: a value has the wrong type or a number is out of its range; names it.
     """
 
     steps: int = 1000
@@ -63,6 +64,7 @@ class TrainConfig:
     tracker: Literal["none", "tensorboard"] = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("steps", "batch_size", "evaluation_batch_size", "log_every", "evaluate_every", "checkpoint_every"):
             self._require(name, at_least=1)
         for name in ("warmup_fraction", "decay_fraction", "final_fraction", "ema"):

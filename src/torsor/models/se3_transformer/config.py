@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from torsor.config import Settings
 from torsor.errors import SignatureError
 from torsor.models import REGISTRY
 from torsor.nn.fiber import Fiber
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SE3TransformerConfig:
+class SE3TransformerConfig(Settings):
     """Settings of `SE3Transformer`. The defaults are smooth in the positions; `published_nbody` and `published_qm9` give the paper's.
 
     Args:
