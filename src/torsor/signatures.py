@@ -293,11 +293,12 @@ def cannot_serve(model: str, signature: object, missing: str, registry: Registry
 
 
 def check_family(model: str, config: Any, signature: object, registry: Registry) -> None:
-    """Refuse a signature of a family that the model's configuration does not list.
+    """Refuse a signature of a family that the model's configuration does not list; one that lists none is asked to build what it can.
 
     Raises:
         SignatureError: names the family and the models that serve it.
     """
-    if type(signature) not in config.families:
-        missing = f"it serves {', '.join(family.__name__ for family in config.families)}, not {type(signature).__name__}"
+    families = getattr(config, "families", None)
+    if families is not None and type(signature) not in families:
+        missing = f"it serves {', '.join(family.__name__ for family in families)}, not {type(signature).__name__}"
         raise cannot_serve(model, signature, missing, registry)

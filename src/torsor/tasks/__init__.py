@@ -12,6 +12,12 @@ REGISTRY = Registry(
     ),
     Entry("molecules", "torsor.tasks.molecules:MoleculesConfig", "energies, forces or properties of molecules", "rMD17 (2020), QM9 (2014)"),
     Entry("qm9", "torsor.tasks.molecules:QM9Config", "twelve properties of 130,831 small molecules, or of a part of them", "QM9 (2014)"),
+    Entry(
+        "toptagging",
+        "torsor.tasks.toptagging:TopTaggingConfig",
+        "top quarks against partons among jets of particles",
+        "Top Tagging reference set (2019)",
+    ),
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
 """Every task: its configuration class, whose `build()` makes the task."""

@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torsor.data.samples import Splits
-from torsor.signatures import PointClouds
 from torsor.symmetry import Actions, Symmetry
 
-INPUTS = ("positions", "features", "edge_features", "mask")
+INPUTS = ("positions", "momenta", "features", "scalars", "edge_features", "mask")
 """The keys of a batch that are arguments of a model's `forward`; all others are targets."""
 
 
@@ -30,7 +29,7 @@ class Task(ABC):
         config: the frozen dataclass that built the task.
         name: what the registry calls it.
         headline: the metric that figures and verdicts quote.
-        signature: what a model is fed and what it has to return.
+        signature: what a model is fed and what it has to return, of one of the families of `signatures`.
         symmetry: how the group of the *problem* acts on a batch (inputs and targets) and on the output of the wrapped model. A study
             compares models on this group; `exactness` says whether the data have the symmetry exactly.
         units: unit of every metric.
@@ -40,7 +39,7 @@ class Task(ABC):
     config: Any
     name: str
     headline: str
-    signature: PointClouds
+    signature: Any
     symmetry: Symmetry
     units: Mapping[str, str]
     notes: tuple[str, ...] = ()

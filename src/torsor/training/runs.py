@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torsor.config import Settings, checked, from_mapping, named_from_mapping, named_to_mapping, to_mapping
+from torsor.config import Settings, checked, from_mapping, name_of, named_from_mapping, named_to_mapping, to_mapping
 from torsor.errors import CheckpointError
 from torsor.io import (
     CONVENTIONS_VERSION,
@@ -35,6 +35,7 @@ from torsor.io import (
     write_json,
 )
 from torsor.models import REGISTRY as MODELS
+from torsor.signatures import check_family
 from torsor.tasks import REGISTRY as TASKS
 from torsor.tasks.base import Task
 from torsor.training.evaluation import DTYPES
@@ -270,7 +271,12 @@ def load_weights(network: nn.Module, run: RunDirectory, weights: str = "best") -
 
 
 def build_network(task: Task, config: RunConfig) -> nn.Module:
-    """The module that is trained, initialised from the seed of the run, in the dtype of its precision, on the CPU."""
+    """The module that is trained, initialised from the seed of the run, in the dtype of its precision, on the CPU.
+
+    Raises:
+        SignatureError: the model does not serve the task.
+    """
+    check_family(name_of(MODELS, config.model), config.model, task.signature, MODELS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.train.seed, "initialisation"))
         return task.wrap(config.model.build(task.signature)).to(DTYPES[config.train.precision])
