@@ -9,9 +9,12 @@ from torch import Tensor
 from torsor.data.nbody import FRAME_TIME
 from torsor.errors import ConfigError, DataError
 from torsor.groups import E, S
+from torsor.models import TransformerConfig
 from torsor.representations import Irreps
 from torsor.tasks import REGISTRY
 from torsor.tasks.nbody import VARIANTS, NBodyConfig
+from torsor.training import TrainConfig, evaluate, load_run, train
+from torsor.training.evaluation import Numerics
 
 SMALL = {"train_size": 60, "valid_size": 20, "test_size": 30}
 VARIANT_NAMES = sorted(VARIANTS)
@@ -151,6 +154,67 @@ def test_test_systems_may_have_more_bodies_and_lie_elsewhere() -> None:
     assert torch.equal(far["target"], near["target"])
 
 
+def test_further_test_sets_are_shifted_and_have_more_bodies_and_leave_the_others_alone() -> None:
+    plain = NBodyConfig(variant="gravity", **SMALL)
+    task = replace(plain, also_test=("shifted", "more bodies")).build()
+    for name in plain.build().splits.test:
+        assert torch.equal(task.splits.test[name], plain.build().splits.test[name])
+    further = task.further_tests
+    assert list(further) == ["shifted", "more bodies"]
+    torch.testing.assert_close(further["shifted"]["positions"], task.splits.test["positions"] + torch.tensor([200.0, 0, 0]))
+    assert torch.equal(further["shifted"]["target"], task.splits.test["target"])
+    # five planets, and one star of mass 1 or more
+    assert further["more bodies"]["positions"].shape[1] == 6
+    assert ((further["more bodies"]["features"][..., 0] >= 1).sum(1) == 1).all()
+    assert task.signature.points == 6
+    assert plain.build().further_tests == {}
+    assert task.units == dict.fromkeys(("mse_position", "mse_position (shifted)", "mse_position (more bodies)"), "length^2")
+    for figures in task.baselines().values():
+        assert set(figures) == set(task.units)
+        assert figures["mse_position (shifted)"] == pytest.approx(figures["mse_position"], rel=1e-6)
+        assert figures["mse_position (more bodies)"] != pytest.approx(figures["mse_position"], rel=1e-3)
+
+
+def test_figures_on_further_test_sets_stand_beside_those_of_the_test_set(tmp_path: Path) -> None:
+    task = NBodyConfig(variant="gravity", also_test=("shifted", "more bodies"), **SMALL).build()
+    result = train(task, TransformerConfig(width=16, heads=2, layers=1), TrainConfig(steps=2, batch_size=8), tmp_path, quiet=True)
+    assert set(result.test) == set(task.units)
+    # the transformer centres its clouds, so that moving them changes rounding alone
+    assert result.test["mse_position (shifted)"] == pytest.approx(result.test["mse_position"], rel=1e-3)
+    loaded = load_run(tmp_path)
+    again = evaluate(loaded.model, task, task.further_tests["more bodies"], Numerics(torch.device("cpu"), "float32")).means
+    assert again["mse_position"] == pytest.approx(result.test["mse_position (more bodies)"], rel=1e-6)
+
+
+def test_planets_of_the_gravity_set_are_the_published_ones() -> None:
+    task = NBodyConfig(variant="gravity", train_size=10, valid_size=10, test_size=2000).build()
+    test = task.splits.test.to(torch.float64)
+    mass, velocity = test["features"][..., 0], test["features"][..., 1:]
+    star = mass.argmax(1, keepdim=True)
+    planet = torch.ones_like(mass, dtype=torch.bool).scatter(1, star, False)
+    centre = test["positions"].take_along_dim(star[..., None], 1)
+    spoke = (test["positions"] - centre)[planet].unflatten(0, (-1, 3))
+    radius, speed = spoke.norm(dim=-1), velocity[planet].unflatten(0, (-1, 3)).norm(dim=-1)
+    assert radius.min() > 0.0999
+    assert radius.max() < 1.0001
+    assert not velocity[~planet].any()
+    # circular speed sqrt(M / r), up to N(0, 0.01^2) along it
+    circular = (mass.take_along_dim(star, 1) / radius).sqrt()
+    assert (speed - circular).std() == pytest.approx(0.01, rel=0.05)
+    # uniform in the plane: the square of the radius is uniform between 0.01 and 1
+    assert radius.square().mean() == pytest.approx(0.505, abs=0.01)
+    # both senses, seen from one side of the plane that the first planet defines
+    turning = torch.linalg.cross(spoke, velocity[planet].unflatten(0, (-1, 3)))
+    same = ((turning * turning[:, :1]).sum(-1) > 0)[:, 1:].double().mean()
+    assert same == pytest.approx(0.5, abs=0.03)
+    for values, low, high in ((mass[~planet], 1.0, 10.0), (mass[planet], 0.01, 0.1)):
+        assert values.min() >= low - 1e-6
+        assert values.max() <= high + 1e-6
+        assert values.log().mean() == pytest.approx((math.log(low) + math.log(high)) / 2, abs=0.05)
+    # clouds lie N(0, 20^2) from the origin
+    assert centre.std() == pytest.approx(20, rel=0.05)
+
+
 def test_published_set_gives_the_task_and_its_prefix(shared_data: Path) -> None:
     task = NBodyConfig(variant="egnn", source="published", folder=str(shared_data)).build()
     assert [len(samples) for _, samples in task.splits.items()] == [3000, 2000, 2000]
@@ -167,6 +231,8 @@ def test_published_set_gives_the_task_and_its_prefix(shared_data: Path) -> None:
         ({"box": -1.0}, "box is -1.0"),
         ({"variant": "gravity", "box": 5.0}, "clip and box are for charged bodies"),
         ({"source": "published"}, "variant is 'headline'"),
+        ({"also_test": ("shifted", "shifted")}, "give each test set once"),
+        ({"source": "published", "variant": "egnn", "also_test": ("more bodies",)}, "leave 'more bodies' out of also_test"),
         ({"source": "published", "variant": "egnn", "particles": 6}, "particles cannot be changed in it"),
     ],
 )

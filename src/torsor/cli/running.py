@@ -20,7 +20,7 @@ from torsor.models import REGISTRY as MODELS
 from torsor.recipes import load_recipe
 from torsor.tasks import REGISTRY as TASKS
 from torsor.training import LoadedRun, RunConfig, RunResult, TrainConfig, load_run
-from torsor.training.evaluation import Numerics
+from torsor.training.evaluation import Numerics, further_figures
 from torsor.training.runs import RunDirectory
 
 CHECKED = 8
@@ -103,8 +103,9 @@ def evaluate(arguments: Sequence[str]) -> int:
         """
         loaded = load_run(directory, weights)
         numerics = Numerics(torch.device("cpu"), loaded.config.train.precision)
-        found = training.evaluate(loaded.model, loaded.task, loaded.task.splits.test, numerics, batch_size)
-        print(result_table(found.means, loaded.task).text())
+        found = training.evaluate(loaded.model, loaded.task, loaded.task.splits.test, numerics, batch_size).means
+        found |= further_figures(loaded.model, loaded.task, numerics, batch_size)
+        print(result_table(found, loaded.task).text())
         for note in loaded.task.notes:
             print(f"note: {note}")
         for whose, report in _measured(loaded).items():

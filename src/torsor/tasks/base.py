@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torsor.data.samples import Splits
+from torsor.data.samples import Samples, Splits
 from torsor.symmetry import Actions, Symmetry
 
 INPUTS = ("positions", "momenta", "features", "scalars", "edge_features", "mask")
@@ -49,9 +50,26 @@ class Task(ABC):
     def splits(self) -> Splits:
         """Train, validation and test samples."""
 
+    @property
+    def further_tests(self) -> Mapping[str, Samples]:
+        """Test sets besides the test split, by name, for generalisation beyond the training data; none unless the task has some.
+
+        Their figures stand beside those of the test split as "METRIC (NAME)", which `units` lists too.
+        """
+        return {}
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """Turn a model of the signature into the module that is trained; the model itself unless the task derives its output."""
         return model
+
+    def prepare(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+        """What the setting itself does to every training batch, such as an augmentation that was published with it; nothing by default.
+
+        Args:
+            batch: the whole batch of a step.
+            generator: where random numbers come from.
+        """
+        return dict(batch)
 
     def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The arguments of `forward` in a batch."""

@@ -26,6 +26,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from torsor.config import Settings
 from torsor.data import nbody
 from torsor.data.archives import require_folder
 from torsor.data.samples import Samples, Splits
@@ -36,6 +37,8 @@ from torsor.signatures import PointClouds
 from torsor.tasks.base import Task, with_targets
 
 SPLITS = ("train", "valid", "test")
+FURTHER_SHIFT, FURTHER_BODIES = 200.0, 2
+"""How far the systems of the test set "shifted" are moved, and how many particles those of "more bodies" have more than the others."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ VARIANTS = {
 
 
 @dataclass(frozen=True)
-class NBodyConfig:
+class NBodyConfig(Settings):
     """Which particles, how many, and how they are simulated. None stands for the variant's own value.
 
     Args:
@@ -98,6 +101,8 @@ class NBodyConfig:
         charges: whether a particle's charge (or mass) is one of its features; the products of charges are edge features in any case.
         test_particles: particles in each test system, for generalisation to more bodies than were trained on.
         test_shift: distance along x by which the test systems are moved, for generalisation far from the training data.
+        also_test: further test sets, whose figures stand beside those of the test set: "shifted", the test systems 200 along x from where
+            they were; "more bodies", systems with two particles more (five planets instead of three).
         source: "simulate", or "published" to read the set that EGNN's own generator made (variant "egnn") from `folder`.
         folder: folder of data sets for "published"; the variable TORSOR_DATA if not given.
         seed: of the simulated systems.
@@ -113,6 +118,7 @@ class NBodyConfig:
     charges: bool | None = None
     test_particles: int | None = None
     test_shift: float = 0.0
+    also_test: tuple[Literal["shifted", "more bodies"], ...] = ()
     source: Literal["simulate", "published"] = "simulate"
     folder: str | None = None
     seed: int = 0
@@ -156,19 +162,36 @@ class NBodyTask(Task):
         self.config = config
         self.variant = variant = config.resolved()
         rep_in, rep_out = Irreps("1x0e + 1x1o" if variant.charges else "1x1o"), Irreps("2x1o" if variant.velocity else "1x1o")
-        points = max(variant.particles, config.test_particles or 0)
+        more = FURTHER_BODIES if "more bodies" in config.also_test else 0
+        points = max(variant.particles + more, config.test_particles or 0)
         self.signature = PointClouds(rep_in, rep_out, 0 if variant.gravity else 1, None, points)
         exact = variant.gravity or (variant.clip == "norm" and math.isinf(variant.box) and config.source == "simulate")
         symmetry = self.signature.symmetry(E(3) * S(), "exact" if exact else "approximate")
         self.symmetry = with_targets(symmetry, {"target": (self.signature.rep_out, Permuted(1))})
-        self.units = {"mse_position": "length^2"} | ({"mse_velocity": "velocity^2"} if variant.velocity else {})
+        self.metric_names = ("mse_position", "mse_velocity") if variant.velocity else ("mse_position",)
+        units = dict(zip(self.metric_names, ("length^2", "velocity^2"), strict=False))
+        self.units = units | {f"{metric} ({name})": unit for name in config.also_test for metric, unit in units.items()}
         self.notes = () if exact else tuple(_notes(variant))
 
     @property
     def splits(self) -> Splits:
         """Train, validation and test systems in float32; simulated once a process."""
-        key = replace(self.config, train_size=None, valid_size=None, test_size=None)
-        return Splits(*(_samples(key, split, size) for split, size in zip(SPLITS, self.variant.sizes, strict=True)))
+        return Splits(*(_samples(self._key, split, size) for split, size in zip(SPLITS, self.variant.sizes, strict=True)))
+
+    @property
+    def further_tests(self) -> dict[str, Samples]:
+        """The test sets that `also_test` asks for, as large as the test split."""
+        further = {
+            "shifted": replace(self._key, test_shift=self.config.test_shift + FURTHER_SHIFT),
+            "more bodies": replace(self._key, test_particles=self.variant.particles + FURTHER_BODIES),
+        }
+        return {name: _samples(further[name], "test", self.variant.sizes[2]) for name in self.config.also_test}
+
+    @property
+    def _key(self) -> NBodyConfig:
+        """What the samples depend on, sizes apart."""
+        config: NBodyConfig = self.config
+        return replace(config, train_size=None, valid_size=None, test_size=None, also_test=())
 
     @cached_property
     def scale(self) -> float:
@@ -182,7 +205,7 @@ class NBodyTask(Task):
     def metrics(self, output: Float[Tensor, "b n c"], batch: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "b"]]:
         """Mean squared error over particles and axes, for positions and (in `headline`) velocities."""
         error = (output * self.scale - batch["target"]).square().mean(1)
-        return {name: error[:, 3 * channel : 3 * channel + 3].mean(1) for channel, name in enumerate(self.units)}
+        return {name: error[:, 3 * channel : 3 * channel + 3].mean(1) for channel, name in enumerate(self.metric_names)}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Nothing moves; every particle goes straight on; the best equivariant linear map of velocity and position.
@@ -190,14 +213,13 @@ class NBodyTask(Task):
         Where the simulator breaks the symmetry there is one more, "equivariance floor": an estimate of the least error that an exactly
         rotation-equivariant model can reach on the test systems, see `data.nbody.symmetry_floor`.
         """
-        train, test = self.splits.train, self.splits.test
-        straight = torch.zeros_like(test["target"])
-        straight[..., :3] = self.variant.time * test["features"][..., -3:]
+        train = self.splits.train
         wanted = rearrange(train["target"].double(), "b n (c xyz) -> (b n xyz) c", xyz=3)
         coefficients = torch.linalg.lstsq(_linear_rows(train), wanted).solution
-        linear = rearrange(_linear_rows(test) @ coefficients, "(b n xyz) c -> b n (c xyz)", b=len(test), xyz=3)
-        predictions = {"no change": torch.zeros_like(straight), "constant velocity": straight, "least-squares linear": linear}
-        figures = {name: self._figures(prediction) for name, prediction in predictions.items()}
+        figures = self._figures(self.splits.test, coefficients)
+        for name, samples in self.further_tests.items():
+            for baseline, values in self._figures(samples, coefficients).items():
+                figures[baseline] |= {f"{metric} ({name})": value for metric, value in values.items()}
         return figures | ({} if self.symmetry.exactness == "exact" else {"equivariance floor": self._floor()})
 
     def _floor(self) -> dict[str, float]:
@@ -208,9 +230,15 @@ class NBodyTask(Task):
         floors = nbody.symmetry_floor(systems, self.variant.horizon - 1, self.variant.box, self.variant.clip, generator)
         return {name: float(floor.mean()) for name, floor in zip(self.units, floors, strict=False)}
 
-    def _figures(self, prediction: Float[Tensor, "b n c"]) -> dict[str, float]:
-        metrics = self.metrics(prediction.double() / self.scale, self.splits.test.to(torch.float64).take(slice(None)))
-        return {name: float(values.mean()) for name, values in metrics.items()}
+    def _figures(self, test: Samples, coefficients: Float[Tensor, "2 channels"]) -> dict[str, dict[str, float]]:
+        """The baselines on a test set."""
+        batch = test.to(torch.float64).take(slice(None))
+        straight = torch.zeros_like(batch["target"])
+        straight[..., :3] = self.variant.time * batch["features"][..., -3:]
+        linear = rearrange(_linear_rows(test) @ coefficients, "(b n xyz) c -> b n (c xyz)", b=len(test), xyz=3)
+        predictions = {"no change": torch.zeros_like(straight), "constant velocity": straight, "least-squares linear": linear}
+        metrics = {name: self.metrics(prediction / self.scale, batch) for name, prediction in predictions.items()}
+        return {name: {metric: float(values.mean()) for metric, values in found.items()} for name, found in metrics.items()}
 
 
 def _linear_rows(samples: Samples) -> Float[Tensor, "rows 2"]:
@@ -291,6 +319,10 @@ def _check(config: NBodyConfig, variant: Variant) -> None:
         raise ConfigError(f"box is {variant.box}: give a positive half width, or inf for no walls")
     if variant.gravity and (config.clip is not None or config.box is not None):
         raise ConfigError("clip and box are for charged bodies: leave them out for the variant 'gravity'")
+    if len(set(config.also_test)) != len(config.also_test):
+        raise ConfigError(f"also_test is {list(config.also_test)}: give each test set once")
+    if config.source == "published" and "more bodies" in config.also_test:
+        raise ConfigError("source 'published' holds systems of five particles alone: leave 'more bodies' out of also_test")
     simulated = ("particles", "box", "clip", "test_particles")
     changed = [name for name in simulated if getattr(config, name) is not None]
     if config.source == "published" and (config.variant != "egnn" or changed):

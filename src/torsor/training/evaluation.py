@@ -117,3 +117,19 @@ def evaluate(network: nn.Module, task: Task, samples: Samples, numerics: Numeric
         if len(bad):
             raise NonFiniteError(f"metric {name!r} of sample {int(bad[0])} is {float(values[int(bad[0])])}: lower learning_rate or clip")
     return Evaluation(per_sample)
+
+
+def further_figures(network: nn.Module, task: Task, numerics: Numerics, batch_size: int = 128) -> dict[str, float]:
+    """The figures on the task's further test sets, as "METRIC (NAME)"; the arguments are those of `evaluate`.
+
+    Raises:
+        NonFiniteError: a metric is not finite; names it, the sample and the test set.
+    """
+    figures: dict[str, float] = {}
+    for name, samples in task.further_tests.items():
+        try:
+            found = evaluate(network, task, samples, numerics, batch_size)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"test set {name!r}: {error}") from None
+        figures |= {f"{metric} ({name})": value for metric, value in found.means.items()}
+    return figures
