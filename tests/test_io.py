@@ -1,5 +1,8 @@
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,6 +150,51 @@ def test_a_damaged_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(CheckpointError, match="is damaged"):
         io.read_lines(path)
+
+
+HOLDER = """
+import sys, time
+from torsor.io import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_has_one_writer_and_a_killed_one_leaves_it_free(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        refused = rf"run is in use by process {holder.pid} on .*: wait until that has ended, or give another directory"
+        with pytest.raises(CheckpointError, match=refused), io.locked(tmp_path / "run"):
+            raise AssertionError("two writers")
+        assert str(holder.pid) in (tmp_path / "run" / ".lock").read_text()
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with io.locked(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_lock_ends_with_its_block_however_that_ends(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), io.locked(tmp_path):
+        raise KeyError
+    for _ in range(2):
+        with io.locked(tmp_path):
+            pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(io.fcntl, "flock", no_locks)
+    with io.locked(tmp_path), io.locked(tmp_path):
+        pass
+    monkeypatch.setattr(io, "fcntl", None)
+    with io.locked(tmp_path), io.locked(tmp_path):
+        pass
 
 
 def test_numbers_that_are_not_finite_are_not_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, tensors with metadata, lines that survive a kill.
+"""Files that are whole or not there: atomic writes, tensors with metadata, lines that survive a kill, folders with one writer.
 
 A file is written beside its place, flushed to the disk and renamed over it, so that a reader never sees half of one, whenever the
 writer dies. Tensors are held in safetensors, which cannot run code, with a checksum; nothing here unpickles.
@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ from safetensors.torch import save as encode
 from torch import Tensor
 
 from torsor.errors import CheckpointError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT_VERSION = 1
 """Layout of the files; raised when a reader of an older version could not read them, with an upgrade beside it."""
@@ -54,6 +61,34 @@ def remove_leftovers(folder: str | Path) -> None:
     """Delete the temporary files that killed writers left in `folder`."""
     for leftover in Path(folder).glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Be the only writer of a folder, made here, among those who ask; where the system has no such locks, nobody is kept out.
+
+    The lock is the system's and dies with its process, however that ends. So none is ever left behind; the file `.lock`, which names the
+    process, stays and means nothing by itself.
+
+    Raises:
+        CheckpointError: another process is writing there; names it.
+    """
+    path = Path(folder) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise CheckpointError(f"{folder} is in use by {holder}: wait until that has ended, or give another directory") from None
+            except OSError:  # some network file systems have no locks
+                pass
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def write_json(path: str | Path, value: Any) -> None:

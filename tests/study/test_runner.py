@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.study.toy import pretend
-from torsor.errors import ConfigError, DataError, UnknownNameError
+from torsor.errors import CheckpointError, ConfigError, DataError, UnknownNameError
+from torsor.io import locked
 from torsor.study import StudyConfig, analyse, read_study, run_study
 from torsor.study.runner import InThisProcess
 from torsor.training import TrainConfig
@@ -68,6 +69,12 @@ def test_study_killed_anywhere_repeats_nothing_and_gives_the_same_findings(tmp_p
         run_study(small, root, run=pretend)
         assert set(calls(root).values()) == {1}
         assert (root / "findings.json").read_text() == (tmp_path / "whole" / "findings.json").read_text()
+
+
+def test_two_processes_do_not_run_a_study_in_one_directory(tmp_path):
+    with locked(tmp_path), pytest.raises(CheckpointError, match=r"is in use by process \d+ on "):
+        run_study(study(), tmp_path, run=pretend)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_more_seeds_run_only_what_is_new(tmp_path):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.training.toy import SETTINGS, ToyConfig, ToyModelConfig
 from torsor.errors import CheckpointError, ConfigError, NonFiniteError
-from torsor.io import load_tensors, read_json, read_lines
+from torsor.io import load_tensors, locked, read_json, read_lines
 from torsor.training import RunResult, TrainConfig, evaluate, load_run, train
 from torsor.training.evaluation import Numerics
 from torsor.training.order import batch_indices
@@ -105,6 +105,15 @@ def test_resuming_a_finished_run_gives_its_result_and_trains_nothing(tmp_path: P
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert run(tmp_path / "run", steps=4, resume=True) == result
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:
+    with locked(tmp_path / "run"), pytest.raises(CheckpointError, match=r"run is in use by process \d+ on "):
+        run(tmp_path / "run", steps=4)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    result = run(tmp_path / "run", steps=4)
+    with locked(tmp_path / "run"):  # a finished run is only read
+        assert run(tmp_path / "run", steps=4, resume=True) == result
 
 
 def test_a_run_directory_holds_what_one_needs_to_run_it_again(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import torch
 
 from torsor.config import to_mapping
 from torsor.errors import TorsorError
-from torsor.io import read_json, remove_leftovers, write_json
+from torsor.io import locked, read_json, remove_leftovers, write_json
 from torsor.study.analysis import analyse
 from torsor.study.config import StudyConfig
 from torsor.study.findings import Findings
@@ -71,21 +71,23 @@ def run_study(
         say: is told one line for each run that ends; nobody is if not given.
 
     Raises:
+        CheckpointError: another process runs a study in the directory.
         ConfigError: a setting is wrong.
         TorsorError: a worker died; what has finished is kept.
     """
     config.validate()
     say = say or _nobody
     root = Path(directory).absolute()
-    for folder in (root, root / "ledger", root / "runs"):
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-    _write_facts(config, root)
-    with _pool(config, executor) as pool:
-        rates = _tune(config, root, pool, run, say)
-        _complete(grid_specs(config, rates), root, pool, run, say)
-    findings = analyse(root)
-    write_json(root / "findings.json", findings.to_mapping())
+    with locked(root):
+        for folder in (root, root / "ledger", root / "runs"):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
+        _write_facts(config, root)
+        with _pool(config, executor) as pool:
+            rates = _tune(config, root, pool, run, say)
+            _complete(grid_specs(config, rates), root, pool, run, say)
+        findings = analyse(root)
+        write_json(root / "findings.json", findings.to_mapping())
     return findings
 
 

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from torsor.dial.augment import Augment
 from torsor.errors import NonFiniteError
-from torsor.io import append_line, keep_lines, save_tensors
+from torsor.io import append_line, keep_lines, locked, save_tensors
 from torsor.tasks.base import Task
 from torsor.training.cost import measure_cost
-from torsor.training.evaluation import Evaluation, Numerics, evaluate, run_network
+from torsor.training.evaluation import Evaluation, Numerics, evaluate, further_figures, run_network
 from torsor.training.finite import first_non_finite
 from torsor.training.optimisers import Average, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from torsor.training.order import batch_indices, derived_seed, stream
@@ -57,7 +57,7 @@ def train(
         quiet: show no progress bar.
 
     Raises:
-        CheckpointError: the directory holds a run and `resume` is false, or it holds another run.
+        CheckpointError: the directory holds a run and `resume` is false, it holds another run, or another process is writing there.
         NonFiniteError: a loss, gradient or metric is not finite; names the step and the first such tensor. The last good checkpoint stays.
         SignatureError: the model cannot serve the task.
     """
@@ -65,11 +65,14 @@ def train(
     run = RunDirectory(Path(directory))
     config = RunConfig(task.config, model_config, train_config, augment)
     if workers.main:
-        run.create(config, resume)
+        run.admit(config, resume)
     workers.wait()
     if run.result.exists():
         return RunResult.read(run.path)
-    with _own_random_state(workers.device):
+    with locked(run.path) if workers.main else nullcontext(), _own_random_state(workers.device):
+        if workers.main:
+            run.create(config)
+        workers.wait()
         loop = Loop(task, config, run, workers)
         loop.restore()
         loop.fit(quiet)
@@ -163,7 +166,8 @@ class Loop:
     def global_batch(self, step: int) -> dict[str, Tensor]:
         """The samples of a step, counted from 0, over all processes: the same for every model, so that runs can be compared in pairs."""
         samples = self.task.splits.train
-        batch = samples.take(batch_indices(self.config.seed, step, self.config.batch_size, len(samples)))
+        taken = samples.take(batch_indices(self.config.seed, step, self.config.batch_size, len(samples)))
+        batch = self.task.prepare(taken, stream(self.config.seed, "prepare", step))
         return batch if self.augment is None else self.augment(batch, stream(self.config.seed, "augment", step))
 
     def seed_layers(self) -> None:
@@ -227,9 +231,10 @@ class Loop:
         self.workers.wait()
         step = load_weights(self.network, self.run, self.config.test_on)
         test, valid = self.evaluate("test"), self.evaluate("valid")
+        further = further_figures(self.network, self.task, self.numerics, self.config.evaluation_batch_size)
         result = RunResult(
             directory=self.run.path,
-            test=test.means,
+            test=test.means | further,
             valid=valid.means,
             headline=self.task.headline,
             best_step=step,

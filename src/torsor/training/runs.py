@@ -6,6 +6,7 @@
     checkpoints/best.safetensors    the weights that were best on the validation split
     test_metrics.safetensors        every test metric of every test sample
     result.json                     the figures; there when the run has finished
+    .lock                           names the process that trains; the lock itself is the system's and dies with that process
 
 Each file is written atomically, and what a run does after a step depends on that step's checkpoint alone. So a run that was killed at any
 moment, between two files too, goes on to the same numbers.
@@ -152,8 +153,8 @@ class RunDirectory:
         """Checkpoints of the whole state, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
 
-    def create(self, config: RunConfig, resume: bool) -> None:
-        """Make the directory, or with `resume` make sure that it holds this very run.
+    def admit(self, config: RunConfig, resume: bool) -> None:
+        """Make sure that the directory is free, or with `resume` that it holds this very run.
 
         Raises:
             CheckpointError: the directory holds a run and `resume` is false, or it holds another run.
@@ -164,6 +165,9 @@ class RunDirectory:
                     f"{self.path} holds a run already: give resume=True (torsor train --resume {self.path}) or another directory"
                 )
             self._require_same(config)
+
+    def create(self, config: RunConfig) -> None:
+        """Make the directory, or clear away what a killed process left there."""
         (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.path / "checkpoints"):
             remove_leftovers(folder)
