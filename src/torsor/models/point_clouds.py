@@ -63,21 +63,21 @@ def point_cloud(
         ShapeError: an input is missing, was not announced or has another shape; names it.
     """
     b, n = positions.shape[:2]
-    _expect("positions", positions, (b, n, dimension))
-    _expect("features", features, (b, n, feature_dim) if feature_dim else None)
-    _expect("edge_features", edge_features, (b, n, n, edge_dim) if edge_dim else None)
+    expect_shape("positions", positions, (b, n, dimension))
+    expect_shape("features", features, (b, n, feature_dim) if feature_dim else None)
+    expect_shape("edge_features", edge_features, (b, n, n, edge_dim) if edge_dim else None)
     if features is None:
         features = positions.new_zeros(b, n, 0)
     if mask is None:
         return PointCloud(positions, features, edge_features, None)
-    _expect("mask", mask, (b, n))
+    expect_shape("mask", mask, (b, n))
     if edge_features is not None:
         edge_features = edge_features.where((mask[:, :, None] & mask[:, None, :])[..., None], 0)
     valid = mask[..., None]
     return PointCloud(positions.where(valid, 0), features.where(valid, 0), edge_features, mask)
 
 
-def _expect(name: str, tensor: Tensor | None, shape: tuple[int, ...] | None) -> None:
+def expect_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...] | None) -> None:
     """Compare with the shape the model was built for; None and an empty last axis both stand for nothing."""
     if tensor is not None and tensor.shape == shape:
         return

@@ -19,10 +19,10 @@ from torsor.config import Settings
 from torsor.errors import SignatureError
 from torsor.groups import S, T
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
-from torsor.nn.attention import attend, needs_plain_attention
+from torsor.nn.attention import attend, needs_plain_attention, visible_keys
 from torsor.nn.pooling import centroid, pool_points
 from torsor.representations import Irreps, Points, Trivial
-from torsor.signatures import PointClouds, Pool
+from torsor.signatures import Particles, PointClouds, Pool
 from torsor.symmetry import Symmetry
 
 
@@ -41,7 +41,7 @@ class TransformerConfig(Settings):
             untrained model would look perfectly symmetric.
     """
 
-    families: ClassVar[tuple[type, ...]] = (PointClouds,)
+    families: ClassVar[tuple[type, ...]] = (PointClouds, Particles)
     width: int = 128
     heads: int = 8
     layers: int = 4
@@ -50,8 +50,12 @@ class TransformerConfig(Settings):
     centre: bool = True
     output_scale: float = 0.01
 
-    def build(self, signature: PointClouds) -> Transformer:
+    def build(self, signature: PointClouds | Particles) -> nn.Module:
         """The model for a task's signature."""
+        if isinstance(signature, Particles):
+            from torsor.models.particle_transformer import ParticleTransformer
+
+            return ParticleTransformer(signature, self)
         return Transformer(
             signature.rep_in,
             signature.rep_out,
@@ -68,10 +72,15 @@ class Block(nn.Module):
     Args:
         config: widths.
         edge_width: width of the hidden features of a pair, 0 for none.
+
+    Raises:
+        SignatureError: the width does not divide by the heads.
     """
 
     def __init__(self, config: TransformerConfig, edge_width: int) -> None:
         super().__init__()
+        if config.width % config.heads:
+            raise SignatureError(f"width {config.width} does not divide by {config.heads} heads: change one of the two")
         width, inner = config.width, round(config.mlp_ratio * config.width)
         self.heads = config.heads
         self.norm = nn.LayerNorm(width)
@@ -133,8 +142,6 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         config = configured(TransformerConfig, config, settings)
-        if config.width % config.heads:
-            raise SignatureError(f"width {config.width} does not divide by {config.heads} heads: change one of the two")
         self.config, self.pool = config, pool
         self.signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, dimension=dimension)
         self.symmetry = _contract(self.signature, config.centre)
@@ -168,7 +175,7 @@ class Transformer(nn.Module):
         positions = cloud.positions - centroid(cloud.positions, cloud.mask) if self.config.centre else cloud.positions
         x: Tensor = self.embed(torch.cat((positions, cloud.features), -1))
         pairs = None if self.pairs is None else self.pairs(cloud.edge_features)
-        visible = _visible(cloud.mask)
+        visible = visible_keys(cloud.mask)
         plain = needs_plain_attention(cloud.positions, cloud.features, cloud.edge_features)
         for block in self.blocks:
             x = block(x, pairs, visible, plain)
@@ -183,11 +190,3 @@ def _contract(signature: PointClouds, centre: bool) -> Symmetry:
     moved: dict[str, Any] = {name: (Points() if name == "positions" else Trivial(), action) for name, action in permuted.inputs.items()}
     output: Any = (Trivial(), permuted.output)
     return Symmetry(T(signature.dimension) * S(), moved, output)
-
-
-def _visible(mask: Bool[Tensor, "b n"] | None) -> Bool[Tensor, "b 1 n n"] | None:
-    """Which keys a query sees: all valid points, and itself, so that the softmax of a padded row stays finite."""
-    if mask is None:
-        return None
-    itself = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    return (mask[:, None, :] | itself)[:, None]

@@ -6,7 +6,7 @@ Axes: b batch, h heads, n queries, m keys, d channels of a head.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -44,3 +44,11 @@ def attend(
     scores = scores if bias is None else scores + bias
     mixed: Tensor = scores.softmax(-1).to(value.dtype) @ value
     return mixed
+
+
+def visible_keys(mask: Bool[Tensor, "b n"] | None) -> Bool[Tensor, "b 1 n n"] | None:
+    """Which keys a query sees: all valid points, and itself, so that the softmax of a padded row stays finite."""
+    if mask is None:
+        return None
+    itself = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    return (mask[:, None, :] | itself)[:, None]
