@@ -25,7 +25,7 @@ from torsor.models import REGISTRY as MODELS
 from torsor.registry import Registry
 from torsor.report.tables import Table
 from torsor.representations import Action, Irreps, Points, Trivial
-from torsor.signatures import PointClouds
+from torsor.signatures import Particles, PointClouds
 from torsor.symmetry import Symmetry
 
 Kind = Literal["models", "tasks", "groups", "recipes"]
@@ -77,7 +77,7 @@ def check(arguments: Sequence[str]) -> int:
         """Measure how equivariant a model is; the exit status is 1 where it is less so than it may be.
 
         Args:
-            model: name of a registered model, built with its defaults on a small cloud of points.
+            model: name of a registered model, built with its defaults for a small input of its family.
             group: hold it to this group, "E(3) x S()", instead of the one of its own contract.
             checkpoint: directory of a run, whose trained network is measured on test samples, instead of a model.
             module: `package.module:name` of a module of your own, of its class or of a function that makes it, instead of a model.
@@ -106,12 +106,16 @@ def check(arguments: Sequence[str]) -> int:
 
 
 SIGNATURE = PointClouds(Irreps("2x0e + 1x1o"), Irreps("1x0e + 1x1o"), edge_features=1, points=5)
-"""What a model is built for where no task says otherwise: scalars, vectors and edge features."""
+"""What a module is fed where nothing says otherwise: scalars, vectors and edge features."""
+
+SIGNATURES: dict[type, Any] = {PointClouds: SIGNATURE, Particles: Particles(scalars_in=2, scalars_out=1, vectors_out=1)}
+"""What a registered model is built for, by the family that it serves."""
 
 
 def _built(name: str, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Tensor]]:
-    network = config_class(MODELS, name)().build(SIGNATURE)
-    return network.to(dtype).eval(), _example(SIGNATURE, dtype)
+    config = config_class(MODELS, name)()
+    signature = next(SIGNATURES[family] for family in config.families if family in SIGNATURES)
+    return config.build(signature).to(dtype).eval(), _example(signature, dtype)
 
 
 def _trained(directory: Path, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -147,9 +151,10 @@ def _called(target: str, make: Any) -> Any:
         raise ConfigError(f"{target} cannot be made without arguments ({error}): give a function that makes it") from error
 
 
-def _example(signature: PointClouds, dtype: torch.dtype) -> dict[str, Tensor]:
-    points = signature.points or 5
-    return signature.example(batch=3, points=points, dtype=dtype, lengths=(points, points - 1, points - 2))
+def _example(signature: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    places = getattr(signature, "points", None) or 5
+    inputs: dict[str, Tensor] = signature.example(3, places, dtype=dtype, lengths=(places, places - 1, places - 2))
+    return inputs
 
 
 def _under(factor: Group, action: Action) -> Action:
@@ -169,6 +174,10 @@ def regrouped(symmetry: Symmetry, group: Group) -> Symmetry:
     for factor, kind in zip(factors, wanted, strict=True):
         if kind not in kinds or not isinstance(factor, kind):
             raise GroupError(f"the contract is about {symmetry.group} and does not say how {factor} acts: give a group of the same kinds")
+
+        own = symmetry.factors[kinds.index(kind)]
+        if isinstance(factor, ActsOnSpace) and isinstance(own, ActsOnSpace) and factor.space_dim != own.space_dim:
+            raise GroupError(f"{factor} acts on R^{factor.space_dim} but the contract is about {own}, which acts on R^{own.space_dim}")
 
     def chosen(actions: Any) -> Any:
         each = actions if isinstance(actions, tuple) else (actions,)
