@@ -269,13 +269,71 @@ def test_demo_prints_where_its_report_is(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().out == "The report: here/report.html\n"
 
 
-def test_bench_says_where_the_benchmarks_are_when_they_are_not_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As if torsor lay in site-packages, far from its repository."""
     import torsor
 
-    monkeypatch.setattr(torsor, "__file__", str(tmp_path / "a" / "b" / "torsor.py"))
-    assert "run torsor bench in a checkout of it" in failed(capsys, "bench")
+    monkeypatch.setattr(torsor, "__file__", str(tmp_path / "site-packages" / "torsor" / "__init__.py"))
+
+
+def checkout(name: str) -> None:
+    """Make the working folder the repository of a project, whose benchmarks say that they ran."""
+    Path("pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    Path("benchmarks").mkdir()
+    for script, code in (("fast", 0), ("slow", 0), ("wrong", 3)):
+        lines = f"open('ran', 'a').write('{script} ')\nraise SystemExit({code})"
+        Path("benchmarks", f"{script}.py").write_text(f"if __name__ == '__main__':\n    exec({lines!r})\n")
+    Path("benchmarks", "shared.py").write_text("def measure(): ...\n")
+
+
+@pytest.mark.usefixtures("installed")
+def test_bench_runs_the_scripts_of_the_repository_that_the_user_is_in(capsys: pytest.CaptureFixture[str]) -> None:
+    checkout("torsor")
+    assert main(["bench", "slow", "fast"]) == 0
+    assert Path("ran").read_text() == "slow fast "
+    assert main(["bench"]) == 3
+    assert Path("ran").read_text() == "slow fast fast slow wrong "
+    assert failed(capsys, "bench", "shared") == "torsor: there is no benchmark 'shared': give fast, slow, wrong"
+
+
+@pytest.mark.usefixtures("installed")
+def test_bench_says_where_the_benchmarks_are_and_runs_no_scripts_of_another_project(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "clone the repository and run torsor bench in its folder" in failed(capsys, "bench")
+    checkout("another")
+    assert "clone the repository and run torsor bench in its folder" in failed(capsys, "bench")
+    assert not Path("ran").exists()
+
+
+def test_a_dask_cluster_runs_a_study_as_this_process_does() -> None:
+    distributed = pytest.importorskip("distributed")
+    Path("study.toml").write_text(STUDY)
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        assert main(["study", "study.toml", "--quiet", "--out", "cluster", "--scheduler", cluster.scheduler_address]) == 0
+    assert main(["study", "study.toml", "--quiet", "--out", "here"]) == 0
+    findings = [read_json(f"{name}/findings.json") for name in ("cluster", "here")]
+    assert findings[0]["finished"] == 4
+    assert figures("cluster") == figures("here")
+
+
+def figures(directory: str) -> list[Any]:
+    """The numbers of the runs of a study, whenever and wherever they were made."""
+    records = [read_json(path) for path in sorted(Path(directory, "ledger").glob("*.json"))]
+    return [(record["key"], record["valid"], record["tested"]) for record in records]
+
+
+STUDY = """
+arms = ["strict", "plain"]
+sizes = [4, 8]
+seeds = [0]
+bootstrap = 100
+share_samples = 2
+workers = 0
+task = {name = "tests.study.toy:ToyConfig"}
+strict = {name = "egnn", hidden = 4, layers = 1}
+plain = {name = "transformer", width = 8, heads = 1, layers = 1}
+train = {steps = 4, batch_size = 4, device = "cpu"}
+"""
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

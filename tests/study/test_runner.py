@@ -1,11 +1,12 @@
 import json
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.study.toy import pretend
-from torsor.errors import CheckpointError, ConfigError, DataError, UnknownNameError
+from torsor.errors import CheckpointError, ConfigError, DataError, NonFiniteError, UnknownNameError
 from torsor.io import locked
 from torsor.study import StudyConfig, analyse, read_study, run_study
 from torsor.study.runner import InThisProcess
@@ -178,6 +179,25 @@ def test_runs_in_different_orders_are_not_compared(tmp_path):
 def test_any_standard_executor_runs_a_study(tmp_path, executor):
     with executor:
         assert run_study(study(), tmp_path, executor, run=pretend).finished == 27
+
+
+def test_threads_of_an_executor_take_turns_with_torchs_random_numbers(tmp_path, monkeypatch):
+    both = threading.Barrier(2, timeout=0.3)
+    together = []
+
+    def train(*_, **__):
+        try:
+            both.wait()
+            together.append(1)
+        except threading.BrokenBarrierError:
+            pass
+        raise NonFiniteError("enough")
+
+    monkeypatch.setattr("torsor.study.runs.train", train)
+    small = study(sizes=(8,), seeds=(0,), arms=("strict", "plain"), strict={"name": "egnn"})
+    with ThreadPoolExecutor(2) as executor:
+        run_study(small, tmp_path, executor)
+    assert not together
 
 
 def test_unfinished_study_can_be_looked_at(tmp_path):

@@ -15,7 +15,7 @@ import tyro
 
 import torsor
 from torsor.cli.flags import flags_of, leading_names, parse
-from torsor.config import config_class, from_mapping, named_to_mapping, to_mapping
+from torsor.config import config_class, from_mapping, named_to_mapping, read_toml, to_mapping
 from torsor.errors import ConfigError, DataError, missing_dependency
 from torsor.tasks import REGISTRY as TASKS
 
@@ -123,10 +123,7 @@ def bench(arguments: Sequence[str]) -> int:
         Args:
             names: which benchmarks; all if not given.
         """
-        folder = Path(torsor.__file__).parents[2] / "benchmarks"
-        scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")}
-        if not scripts:
-            raise DataError("the benchmarks are in torsor's repository, not in the installed package: run torsor bench in a checkout of it")
+        scripts = _benchmarks()
         for name in names or scripts:
             if name not in scripts:
                 raise ConfigError(f"there is no benchmark {name!r}: give {', '.join(scripts)}")
@@ -137,3 +134,24 @@ def bench(arguments: Sequence[str]) -> int:
         return 0
 
     return parse(run, arguments, "bench")
+
+
+def _benchmarks() -> dict[str, Path]:
+    """The scripts by name: of the checkout that torsor runs from, or of the one that the user is in."""
+    for root in (Path(torsor.__file__).parents[2], Path.cwd()):
+        if _is_checkout(root):
+            return {
+                path.stem: path for path in sorted((root / "benchmarks").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")
+            }
+    raise DataError(
+        "the benchmarks are in torsor's repository, not in the installed package: clone the repository and run torsor bench in its folder"
+    )
+
+
+def _is_checkout(root: Path) -> bool:
+    """Whether a folder is torsor's repository; scripts of another project are never run."""
+    try:
+        project = read_toml(root / "pyproject.toml").get("project")
+    except ConfigError:
+        return False
+    return isinstance(project, dict) and project.get("name") == "torsor" and (root / "benchmarks").is_dir()

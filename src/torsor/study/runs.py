@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ from torsor.training.evaluation import Numerics, evaluate, run_network
 from torsor.training.order import batch_indices, derived_seed
 from torsor.training.runs import provenance
 from torsor.training.workers import Workers
+
+ONE_AT_A_TIME = threading.Lock()
+"""Torch's random numbers, from which weights and dropout are drawn, are one stream a process: threads of an executor take turns."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class RunRecord:
 
 
 def execute(spec: RunSpec, directory: Path) -> RunRecord:
-    """Train and test one run; one that was interrupted goes on where it stopped.
+    """Train and test one run, alone in its process; one that was interrupted goes on where it stopped.
 
     Args:
         spec: the run.
@@ -159,9 +163,10 @@ def execute(spec: RunSpec, directory: Path) -> RunRecord:
         "provenance": provenance(),
     }
     try:
-        result = train(task, model, settings, directory, resume=True, augment=ARMS[spec.arm].augment, quiet=True)
-        network = load_run(directory, settings.test_on).model
-        tested = measure(spec, task, network, settings)
+        with ONE_AT_A_TIME:
+            result = train(task, model, settings, directory, resume=True, augment=ARMS[spec.arm].augment, quiet=True)
+            network = load_run(directory, settings.test_on).model
+            tested = measure(spec, task, network, settings)
     except NonFiniteError as error:
         return RunRecord(**identity, failed=str(error))
     return RunRecord(
