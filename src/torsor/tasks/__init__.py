@@ -13,10 +13,34 @@ REGISTRY = Registry(
     Entry("molecules", "torsor.tasks.molecules:MoleculesConfig", "energies, forces or properties of molecules", "rMD17 (2020), QM9 (2014)"),
     Entry("qm9", "torsor.tasks.molecules:QM9Config", "twelve properties of 130,831 small molecules, or of a part of them", "QM9 (2014)"),
     Entry(
+        "constellation",
+        "torsor.tasks.constellation:ConstellationConfig",
+        "how many triangles, squares, pentagons and Ls are among points of the plane",
+        "LieTransformer (2021)",
+    ),
+    Entry(
+        "springs",
+        "torsor.tasks.springs:SpringsConfig",
+        "the motion of particles on springs, or of planets, from a learned energy or without one",
+        "LieConv (2020), LieTransformer (2021)",
+    ),
+    Entry(
         "toptagging",
         "torsor.tasks.toptagging:TopTaggingConfig",
         "top quarks against partons among jets of particles",
         "Top Tagging reference set (2019)",
+    ),
+    Entry(
+        "shapes3d",
+        "torsor.tasks.shapes3d:Shapes3DConfig",
+        "classes of objects from points on their surfaces, upright or turned",
+        "SE(3)-Transformers (2020), ScanObjectNN (2019)",
+    ),
+    Entry(
+        "geometry-toys",
+        "torsor.tasks.geometry_toys:GeometryToysConfig",
+        "distances, translations and connections of points, with known answers",
+        "Geometric Algebra Transformer (2023)",
     ),
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
