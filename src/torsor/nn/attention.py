@@ -25,7 +25,7 @@ def attend(
     query: Float[Tensor, "b h n d"],
     key: Float[Tensor, "b h m d"],
     value: Float[Tensor, "b h m d"],
-    bias: Float[Tensor, "#b #h n m"] | None = None,
+    bias: Float[Tensor, "#b #h #n m"] | None = None,
     *,
     plain: bool = False,
 ) -> Float[Tensor, "b h n d"]:
