@@ -24,15 +24,25 @@ SIGNATURES = {
 
 SMALL: dict[str, dict[str, Any]] = {
     "se3-transformer": {"degrees": 3, "channels": 4, "depth": 1, "heads": 2, "radial_width": 8},
+    "lie-transformer": {"hidden": 16, "heads": 2, "layers": 2, "kernel_dim": 8},
     "egnn": {"hidden": 16, "layers": 2},
+    "gatr": {"channels": 4, "scalars": 8, "blocks": 2, "heads": 2, "edge_width": 8},
+    "lgatr": {"channels": 4, "scalars": 8, "blocks": 2, "heads": 2, "mlp_factor": 2},
+    "lgatr-slim": {"vectors": 4, "scalars": 8, "blocks": 2, "heads": 2},
     "transformer": {"width": 16, "heads": 2, "layers": 2, "edge_width": 8},
+    "set-transformer": {"width": 16, "heads": 2},
     "mlp": {"hidden": 32, "layers": 2},
 }
 
 PARAMETERS: dict[str, dict[str, int]] = {
     "se3-transformer": {"forces": 2736, "energy": 1760, "moments": 3144},
+    "lie-transformer": {"forces": 4293, "energy": 4293, "moments": 4249},
     "egnn": {"forces": 3634, "energy": 3665, "moments": 4130},
+    "gatr": {"forces": 7993, "energy": 7995, "moments": 7963},
+    "lgatr": {"recoil": 6658, "tagging": 6585},
+    "lgatr-slim": {"recoil": 2641, "tagging": 2621},
     "transformer": {"forces": 6771, "energy": 6797, "moments": 6741, "recoil": 6853, "tagging": 6753},
+    "set-transformer": {"forces": 2899, "energy": 5885, "moments": 5877},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893},
 }
 
@@ -99,10 +109,11 @@ def test_every_model_declares_what_it_serves(name):
         check_family(name, config(), signature, REGISTRY)
 
 
+SPATIAL = ("se3-transformer", "gatr")
 PLANE = PointClouds("2x0e", "1x0e", edge_features=1, pool="sum", points=5, dimension=2)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in CASES if kind == "energy" and name != "se3-transformer"])
+@pytest.mark.parametrize("name", [name for name, kind in CASES if kind == "energy" and name not in SPATIAL])
 def test_models_of_any_space_keep_their_contract_in_the_plane(name):
     inputs = PLANE.example(2, 5, torch.Generator().manual_seed(5), torch.float64, lengths=(5, 3))
     module = build(name, PLANE).double()
@@ -111,9 +122,10 @@ def test_models_of_any_space_keep_their_contract_in_the_plane(name):
         assert_equivariant(module, inputs)
 
 
-def test_the_se3_transformer_refuses_the_plane():
-    with pytest.raises(SignatureError, match=r"se3-transformer cannot serve point clouds in R\^2.*rotations in R\^3"):
-        build("se3-transformer", PLANE)
+@pytest.mark.parametrize("name", SPATIAL)
+def test_models_of_space_refuse_the_plane(name):
+    with pytest.raises(SignatureError, match=rf"{name} cannot serve point clouds in R\^2.* R\^3"):
+        build(name, PLANE)
 
 
 def test_a_refusal_names_the_models_that_serve():

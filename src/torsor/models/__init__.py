@@ -11,8 +11,12 @@ from torsor.registry import Entry, Registry
 if TYPE_CHECKING:
     from torsor.models.egnn import EGNN, EGNNConfig
     from torsor.models.equivariant_mlp import EquivariantMLP
+    from torsor.models.gatr import GATr, GATrConfig, GATrNetwork
+    from torsor.models.lie_transformer import LieTransformer, LieTransformerConfig
+    from torsor.models.lgatr import LGATr, LGATrConfig, LGATrSlim, LGATrSlimConfig
     from torsor.models.mlp import MLP, MLPConfig
     from torsor.models.se3_transformer import SE3Transformer, SE3TransformerConfig
+    from torsor.models.set_transformer import SetTransformer, SetTransformerConfig
     from torsor.models.transformer import Transformer, TransformerConfig
 
 REGISTRY = Registry(
@@ -23,8 +27,33 @@ REGISTRY = Registry(
         "attention on irreps of any degree, exact in SE(3) or E(3)",
         "arXiv 2006.10503",
     ),
+    Entry(
+        "lie-transformer",
+        "torsor.models.lie_transformer:LieTransformerConfig",
+        "attention on lifted points, exact or sampled in a group of your choice",
+        "arXiv 2012.10885",
+    ),
     Entry("egnn", "torsor.models.egnn:EGNNConfig", "messages along differences of points, exact in E(3)", "arXiv 2102.09844"),
+    Entry("gatr", "torsor.models.gatr:GATrConfig", "attention on multivectors of space, exact in SE(3) or E(3)", "arXiv 2305.18415"),
+    Entry(
+        "lgatr",
+        "torsor.models.lgatr.model:LGATrConfig",
+        "attention on multivectors of spacetime, exact in SO+(1, 3) or O(1, 3)",
+        "arXiv 2405.14806",
+    ),
+    Entry(
+        "lgatr-slim",
+        "torsor.models.lgatr.slim:LGATrSlimConfig",
+        "the same with scalars and four-vectors alone, exact in O(1, 3)",
+        "arXiv 2405.14806",
+    ),
     Entry("transformer", "torsor.models.transformer:TransformerConfig", "plain attention over points, exact in T(3) x S()"),
+    Entry(
+        "set-transformer",
+        "torsor.models.set_transformer:SetTransformerConfig",
+        "attention among points, then of learned seeds, exact in S()",
+        "arXiv 1810.00825",
+    ),
     Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on the flattened cloud, no symmetry"),
 )
 
@@ -32,10 +61,21 @@ _NAMES = {
     "EGNN": "egnn",
     "EGNNConfig": "egnn",
     "EquivariantMLP": "equivariant_mlp",
+    "GATr": "gatr",
+    "GATrConfig": "gatr",
+    "GATrNetwork": "gatr",
+    "LieTransformer": "lie_transformer",
+    "LieTransformerConfig": "lie_transformer",
+    "LGATr": "lgatr",
+    "LGATrConfig": "lgatr",
+    "LGATrSlim": "lgatr",
+    "LGATrSlimConfig": "lgatr",
     "MLP": "mlp",
     "MLPConfig": "mlp",
     "SE3Transformer": "se3_transformer",
     "SE3TransformerConfig": "se3_transformer",
+    "SetTransformer": "set_transformer",
+    "SetTransformerConfig": "set_transformer",
     "Transformer": "transformer",
     "TransformerConfig": "transformer",
 }
@@ -46,9 +86,20 @@ __all__ = [
     "REGISTRY",
     "EGNNConfig",
     "EquivariantMLP",
+    "GATr",
+    "GATrConfig",
+    "GATrNetwork",
+    "LGATr",
+    "LGATrConfig",
+    "LGATrSlim",
+    "LGATrSlimConfig",
+    "LieTransformer",
+    "LieTransformerConfig",
     "MLPConfig",
     "SE3Transformer",
     "SE3TransformerConfig",
+    "SetTransformer",
+    "SetTransformerConfig",
     "Transformer",
     "TransformerConfig",
 ]

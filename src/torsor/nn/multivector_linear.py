@@ -34,7 +34,7 @@ class MultivectorLinear(nn.Module):
     Args:
         algebra: whose versors the map commutes with.
         channels_in: multivector channels of the input.
-        channels_out: multivector channels of the output.
+        channels_out: multivector channels of the output, 0 for none.
         scalars_in: scalar channels of the input.
         scalars_out: scalar channels of the output; 0 for none.
         reflections: commute with odd versors too, which leaves fewer maps: 9 of 16 for G(3, 0, 1), 5 of 10 for G(1, 3).
@@ -43,6 +43,8 @@ class MultivectorLinear(nn.Module):
         implementation: "component" goes slot by slot, "dense" uses one matrix for all slots; "auto" takes the first on a CPU and the
             second elsewhere. Same parameters, same result.
     """
+
+    weight: Tensor
 
     def __init__(
         self,
@@ -58,12 +60,17 @@ class MultivectorLinear(nn.Module):
         implementation: Implementation = "auto",
     ) -> None:
         super().__init__()
+        self.scalars_in = scalars_in
         self.metric, self.reflections, self.implementation = algebra.metric, int(reflections), implementation
         self.blocks = slot_blocks(self.metric, self.reflections)
         maps = len(slot_maps(self.metric, self.reflections))
-        self.weight = nn.Parameter(torch.empty(maps, channels_in, channels_out))
-        self.bias = nn.Parameter(torch.empty(channels_out)) if bias else None
-        self.from_scalars = nn.Parameter(torch.empty(channels_out, scalars_in)) if scalars_in else None
+        weight = torch.empty(maps, channels_in, channels_out)
+        if channels_out:
+            self.weight = nn.Parameter(weight)
+        else:  # an empty parameter gets no gradient, and distributed training would wait for it
+            self.register_buffer("weight", weight, persistent=False)
+        self.bias = nn.Parameter(torch.empty(channels_out)) if bias and channels_out else None
+        self.from_scalars = nn.Parameter(torch.empty(channels_out, scalars_in)) if scalars_in and channels_out else None
         self.to_scalars = nn.Linear(channels_in + scalars_in, scalars_out, bias) if scalars_out else None
         self.initialise(initialisation)
 
@@ -80,7 +87,7 @@ class MultivectorLinear(nn.Module):
             channels: which multivector channels of the output.
         """
         channels_in = self.weight.shape[1]
-        scalars_in = 0 if self.from_scalars is None else self.from_scalars.shape[1]
+        scalars_in = self.scalars_in
         scale = _SCALES.get(how, 1.0)
         bounds = scale * _bounds(self.metric, self.reflections) / channels_in**0.5
         if scalars_in and how != "official":
@@ -114,7 +121,7 @@ class MultivectorLinear(nn.Module):
         if self.to_scalars is None:
             scalars = x[0, ..., :0]
         else:
-            scalars = self.to_scalars(x[0] if s is None or self.from_scalars is None else torch.cat((x[0], s), -1))
+            scalars = self.to_scalars(x[0] if s is None else torch.cat((x[0], s), -1))
         return self._multivectors(x, self._grade0(s)), scalars
 
     def _grade0(self, s: Tensor | None) -> Tensor | None:
@@ -127,7 +134,7 @@ class MultivectorLinear(nn.Module):
         """The commuting map, in the type that autocast wants for matrix products."""
         tokens = x.shape[1:-1]
         flat = x.flatten(1, -2) if len(tokens) != 1 else x
-        weight: Tensor = self.weight
+        weight = self.weight
         kind = x.device.type
         if torch.is_autocast_enabled(kind):
             half = torch.get_autocast_dtype(kind)
