@@ -1,13 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from torsor.data.qm9 import PROPERTIES
 from torsor.errors import ConfigError, UnknownNameError
 from torsor.recipes import Recipe, load_recipe, recipe_names
 from torsor.signatures import PointClouds
 from torsor.training import TrainConfig
 
 SIZES = ("quick", "cpu", "full")
+LATE = ("G", "H", "r2", "U", "U0", "zpve")
+"""Targets for which three methods of the LieTransformer's table have no figure."""
 MOLECULES = ("aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic", "toluene", "uracil")
 
 
@@ -25,7 +29,12 @@ def test_every_recipe_is_whole_in_every_size(name: str) -> None:
         assert recipe.figures(size)
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if "rmd17" not in name or "ethanol" in name])
+def offline(name: str) -> bool:
+    """Whether the data of a recipe are simulated or ship with torsor."""
+    return not any(word in name for word in ("qm9", "scanobjectnn")) and ("rmd17" not in name or "ethanol" in name)
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if offline(name)])
 def test_published_metrics_are_metrics_of_the_task_and_its_model_serves_it(name: str) -> None:
     recipe = load_recipe(name)
     config = recipe.config("full")
@@ -41,6 +50,79 @@ def test_the_model_of_the_n_body_recipe_has_the_published_number_of_parameters()
     signature = config.task.build().signature
     assert isinstance(signature, PointClouds)
     assert sum(parameter.numel() for parameter in config.model.build(signature).parameters()) == 293_920
+
+
+def test_every_target_of_qm9_has_its_recipes_and_its_published_figures() -> None:
+    names = [name for name in recipe_names() if "qm9" in name]
+    arms = ("t3", "t3-augmented", "se3", "se3-augmented")
+    assert set(names) == {f"lie-transformer/qm9-{target}-{arm}" for target in PROPERTIES for arm in arms} | {
+        f"se3-transformer/qm9-{target}" for target in ("alpha", "gap", "homo", "lumo", "mu", "Cv")
+    }
+    for name in (name for name in names if name.endswith("se3-augmented") or "se3-transformer" in name):
+        recipe = load_recipe(name)
+        target = name.split("/qm9-")[1].split("-")[0]
+        assert recipe.config("full").task.target == target
+        assert recipe.config("full").task.dataset == "qm9"
+        assert recipe.augment
+        assert {figure.metric for figure in recipe.figures("full")} == {"mae"}
+        # every method of the table that has a figure for the target
+        assert len(recipe.figures("full")) == {"lie": 16, "se3": 7}[name[:3]] - 3 * (name[:3] == "lie" and target in LATE) + (
+            name == "se3-transformer/qm9-homo"  # NVIDIA's own
+        )
+        for size in ("cpu", "quick"):
+            assert recipe.config(size).task.dataset in ("qm9-under14", "qm9-all-targets")
+            assert "not comparable" in recipe.sizes["cpu"].note
+
+
+def test_figures_of_the_published_tables_stand_where_they_belong() -> None:
+    homo = {figure.by: figure.value for figure in load_recipe("lie-transformer/qm9-homo-se3").figures("full")}
+    assert homo["LieTransformer-T3 augmented"] == homo["LieTransformer-SE3"] == 33
+    assert homo["LieConv-SE3"] == 27
+    zpve = {figure.by: figure.value for figure in load_recipe("lie-transformer/qm9-zpve-t3").figures("full")}
+    assert zpve["LieTransformer-SE3 augmented"] == 3.67
+    alpha = {figure.by: (figure.value, figure.std) for figure in load_recipe("se3-transformer/qm9-alpha").figures("full")}
+    assert alpha["SE(3)-Transformer"] == (0.142, 0.002)
+    scans = {(figure.by, figure.setting): figure.value for figure in load_recipe("se3-transformer/scanobjectnn-heights").figures("full")}
+    assert scans["SE(3)-Transformer with heights", ""] == 15.0
+    assert scans["SE(3)-Transformer", ""] == 27.2
+    arms = {arm: load_recipe(f"lie-transformer/qm9-mu-{arm}") for arm in ("t3", "t3-augmented", "se3")}
+    assert [(arm.augment, arm.config().model.group) for arm in arms.values()] == [(False, "T(3)"), (True, "T(3)"), (False, "SE(3)")]
+    planets = {figure.by: figure.value for figure in load_recipe("gatr/nbody-gatr").figures("full")}
+    assert planets == {"GATr": 0.0005, "SEGNN": 0.0006, "SE(3)-Transformer": 0.0025, "Transformer": 0.005, "GCA-GNN": 0.0526, "MLP": 0.0776}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lie-transformer/qm9-homo-t3", "lie-transformer/qm9-U0-se3", "lie-transformer/qm9-r2-se3-augmented", "se3-transformer/qm9-gap"],
+)
+def test_recipes_of_qm9_run_on_what_is_at_hand(name: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORSOR_DATA", str(shared_data))
+    recipe = load_recipe(name)
+    for size in ("quick", "cpu"):
+        config = recipe.config(size)
+        task = config.task.build()
+        assert {figure.metric for figure in recipe.figures(size)} <= set(task.units)
+        batch = task.splits.train.take(slice(3))
+        model = task.wrap(config.model.build(task.signature)).eval()
+        assert task.loss(model(**task.inputs(batch)), batch).isfinite()
+
+
+@pytest.mark.parametrize("variant", ["blind", "heights"])
+def test_recipes_of_scans_run_on_synthetic_objects(variant: str) -> None:
+    recipe = load_recipe(f"se3-transformer/scanobjectnn-{variant}")
+    assert recipe.config("full").task.source == "scanobjectnn"
+    config = recipe.config("quick")
+    task = replace(config.task, train_size=30, valid_size=15, test_size=15).build()
+    assert task.config.heights == (variant == "heights")
+    assert {figure.metric for figure in recipe.figures("quick")} <= set(task.units)
+    batch = task.splits.train.take(slice(3))
+    model = config.model.build(task.signature).eval()
+    assert task.loss(model(**task.inputs(batch)), batch).isfinite()
+
+
+def test_the_model_of_the_qm9_recipe_has_the_published_number_of_parameters() -> None:
+    model = load_recipe("se3-transformer/qm9-homo").config("full").model
+    assert sum(parameter.numel() for parameter in model.build(PointClouds("6x0e", "1x0e", 4, "max")).parameters()) == 9_828_193
 
 
 def test_every_molecule_of_rmd17_has_its_recipe() -> None:

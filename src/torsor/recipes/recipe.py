@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torsor.errors import ConfigError, unknown_name
 from torsor.training import RunConfig
 
 FOLDER = Path(__file__).parent
+TABLES = ("variants", "arms")
+"""Tables of changes that make one file many recipes, `FILE-VARIANT-ARM`: rows of a published table, and the methods it compares."""
 
 
 @dataclass(frozen=True)
@@ -133,32 +136,35 @@ def load_recipe(name: str | Path) -> Recipe:
     text = str(name)
     if text.endswith(".toml"):
         content = read_toml(text)
-        if "variants" in content:
-            known = ", ".join(content["variants"])
-            raise ConfigError(
-                f"{text} has variants, which only recipes that ship with torsor may: take one of {known} into a file of its own"
-            )
+        for table in TABLES:
+            if table in content:
+                known = ", ".join(content[table])
+                raise ConfigError(
+                    f"{text} has {table}, which only recipes that ship with torsor may: take one of {known} into a file of its own"
+                )
         return _checked(content, text)
     if text not in _files():
         raise unknown_name("recipe", text, _files())
-    path, variant = _files()[text]
+    path, chosen = _files()[text]
     content = read_toml(path)
-    variants = content.pop("variants", {})
-    return _checked(merge(content, variants[variant]) if variant else content, text)
+    for table in TABLES:
+        choices = content.pop(table, {})
+        content = merge(content, choices[chosen[table]]) if table in chosen else content
+    return _checked(content, text)
 
 
 @lru_cache(maxsize=1)
-def _files() -> dict[str, tuple[Path, str]]:
-    """Recipe -> its file, and the variant in it where there are variants."""
-    return {name: (path, variant) for path in sorted(FOLDER.rglob("*.toml")) for name, variant in _variants(path)}
+def _files() -> dict[str, tuple[Path, dict[str, str]]]:
+    """Recipe -> its file, and the choice from each of its `TABLES`."""
+    return {name: (path, chosen) for path in sorted(FOLDER.rglob("*.toml")) for name, chosen in _choices(path)}
 
 
-def _variants(path: Path) -> Iterator[tuple[str, str]]:
-    name = path.relative_to(FOLDER).with_suffix("").as_posix()
-    variants = read_toml(path).get("variants", {})
-    yield from ((f"{name}-{variant}", variant) for variant in variants)
-    if not variants:
-        yield name, ""
+def _choices(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every recipe in a file: one for each variant with each arm."""
+    content = read_toml(path)
+    tables = [table for table in TABLES if table in content]
+    for chosen in product(*(content[table] for table in tables)):
+        yield "-".join([path.relative_to(FOLDER).with_suffix("").as_posix(), *chosen]), dict(zip(tables, chosen, strict=True))
 
 
 def _checked(content: Mapping[str, Any], where: str) -> Recipe:
