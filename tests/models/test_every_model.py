@@ -36,7 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 PARAMETERS: dict[str, dict[str, int]] = {
     "se3-transformer": {"forces": 2736, "energy": 1760, "moments": 3144},
-    "lie-transformer": {"forces": 4293, "energy": 4293, "moments": 4249},
+    "lie-transformer": {"forces": 4263, "energy": 4293, "moments": 4249},
     "egnn": {"forces": 3634, "energy": 3665, "moments": 4130},
     "gatr": {"forces": 7993, "energy": 7995, "moments": 7963},
     "lgatr": {"recoil": 6658, "tagging": 6585},

@@ -1,0 +1,7 @@
+"""LieTransformer (Hutchinson, Le Lan, Zaidi, Dupont, Teh, Kim, 2021): attention on a group of the user's choice."""
+
+from torsor.models.lie_transformer.attention import LieSelfAttention, Scene
+from torsor.models.lie_transformer.config import LieTransformerConfig, published_kernel
+from torsor.models.lie_transformer.model import LieTransformer
+
+__all__ = ["LieSelfAttention", "LieTransformer", "LieTransformerConfig", "Scene", "published_kernel"]

@@ -1,0 +1,133 @@
+"""Small layers: activations, normalisation over valid elements, and one small network for each head.
+
+Axes: b batch, m lifted elements, c channels, h heads, i and o inputs and outputs of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import relu, silu, softplus
+
+ACTIVATIONS: MappingProxyType[str, Callable[[Tensor], Tensor]] = MappingProxyType({"swish": silu, "relu": relu, "softplus": softplus})
+
+
+def activate(name: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The activation of x."""
+    return ACTIVATIONS[name](x)
+
+
+def with_slope(name: str, x: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The activation of x and its derivative, from one exponential; x is overwritten. Without derivatives of their own."""
+    if name == "relu":
+        return relu(x), (x > 0).to(x.dtype)
+    gate = torch.sigmoid(x)
+    if name == "softplus":
+        return softplus(x), gate
+    value = x.mul_(gate)
+    # x s has the derivative s + x s (1 - s)
+    return value, (1 - gate).mul_(value).add_(gate)
+
+
+class HeadLinear(nn.Module):
+    """A linear map of its own for each head, torch's start: uniform in +-1/sqrt(fan in).
+
+    Args:
+        heads: number of heads.
+        inputs: length of the input.
+        outputs: length of the output.
+    """
+
+    def __init__(self, heads: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = max(inputs, 1) ** -0.5
+        self.weight = nn.Parameter(torch.empty(heads, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Float[Tensor, "*shape h i"]) -> Float[Tensor, "*shape h o"]:
+        """Apply each head's map to its own input."""
+        return torch.einsum("...hi, hio -> ...ho", x, self.weight) + self.bias
+
+
+class HeadMLP(nn.Module):
+    """Three linear layers to one number, for each head by itself (LieTransformer, appendix C).
+
+    Args:
+        heads: number of heads.
+        inputs: length of the input.
+        hidden: hidden units.
+        activation: between the layers, by name.
+        final: whether the number passes through the activation too.
+    """
+
+    def __init__(self, heads: int, inputs: int, hidden: int, activation: str, final: bool) -> None:
+        super().__init__()
+        self.first = HeadLinear(heads, inputs, hidden)
+        self.second = HeadLinear(heads, hidden, hidden)
+        self.third = HeadLinear(heads, hidden, 1)
+        self.activation, self.final = activation, final
+
+    def forward(self, x: Float[Tensor, "*shape h i"]) -> Float[Tensor, "*shape h"]:
+        """The number of each head."""
+        act = ACTIVATIONS[self.activation]
+        out: Tensor = self.third(act(self.second(act(self.first(x))))).squeeze(-1)
+        return act(out) if self.final else out
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation with the statistics of valid elements alone.
+
+    Args:
+        channels: number of channels.
+        momentum: share of the newest batch in the running statistics.
+        eps: under the root.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"] | None) -> Float[Tensor, "b m c"]:
+        """Normalise; in training by the batch, and the running statistics follow."""
+        mean, variance = self._of_batch(x, mask) if self.training else (self.mean, self.variance)
+        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+    def _of_batch(self, x: Tensor, mask: Tensor | None) -> tuple[Float[Tensor, "c"], Float[Tensor, "c"]]:
+        valid = x.new_ones(*x.shape[:2], 1) if mask is None else mask[..., None].to(x.dtype)
+        count = valid.sum().clamp(min=1)
+        mean = (x * valid).sum((0, 1)) / count
+        variance = ((x - mean).square() * valid).sum((0, 1)) / count
+        with torch.no_grad():
+            self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
+            self.variance.lerp_((variance * count / (count - 1).clamp(min=1)).detach().to(self.variance.dtype), self.momentum)
+        return mean, variance
+
+
+class Norm(nn.Module):
+    """Layer normalisation, batch normalisation over valid elements, or nothing.
+
+    Args:
+        kind: "layer", "batch" or "none".
+        channels: number of channels.
+    """
+
+    def __init__(self, kind: str, channels: int) -> None:
+        super().__init__()
+        self.layer = nn.LayerNorm(channels) if kind == "layer" else None
+        self.batch = MaskedBatchNorm(channels) if kind == "batch" else None
+
+    def forward(self, x: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"] | None) -> Float[Tensor, "b m c"]:
+        """Normalise."""
+        normed: Tensor = x if self.layer is None else self.layer(x)
+        return normed if self.batch is None else self.batch(normed, mask)
