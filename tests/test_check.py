@@ -11,6 +11,7 @@ from torsor.check import assert_equivariant, equivariance_error
 from torsor.errors import EquivarianceError, GroupError, NonFiniteError, ShapeError
 from torsor.groups import SE, SO, C, E, S, T
 from torsor.representations import GridRotated, Permuted, Points, Trivial, Vectors
+from torsor.signatures import Particles
 from torsor.symmetry import Symmetry
 
 CLOUDS = Symmetry(SE(3) * S(), {"positions": (Points(), Permuted(1))}, (Vectors(), Permuted(1)))
@@ -73,6 +74,21 @@ def test_far_translations_cost_float32_digits_and_the_floor_shows_it(generator):
     assert far.noise_floor / 20 < far.max_relative < 20 * far.noise_floor
     assert far.allowed(1e-5, torch.float32) > 1e-4
     assert near.allowed(1e-5, torch.float32) < 1e-4
+
+
+def test_boosts_cost_float32_the_digits_of_their_condition_number(generator):
+    """A squared mass is a difference of squares, which a boost of rapidity 2 makes e^4 = 55 times as large as the mass."""
+    signature = Particles(pool="sum")
+
+    def mass(momenta):
+        total = momenta.sum(1)
+        return (total[:, :1] - total[:, 1:].norm(dim=-1, keepdim=True)) * (total[:, :1] + total[:, 1:].norm(dim=-1, keepdim=True))
+
+    report = assert_equivariant(mass, signature.example(3, 5, generator, torch.float32), symmetry=signature.symmetry())
+    growth = {row.kind: row.growth for row in report.rows if row.factor == "RestrictedLorentz"}
+    assert abs(growth["boost"] - 54.6) < 0.1
+    assert growth["half turn"] < 4
+    assert any("stretched 55x" in line for line in str(report).splitlines())
 
 
 def test_outputs_that_are_zero_have_no_error(generator):

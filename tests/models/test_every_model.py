@@ -39,7 +39,7 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "lie-transformer": {"forces": 4263, "energy": 4293, "moments": 4249},
     "egnn": {"forces": 3634, "energy": 3665, "moments": 4130},
     "gatr": {"forces": 7993, "energy": 7995, "moments": 7963},
-    "lgatr": {"recoil": 6658, "tagging": 6585},
+    "lgatr": {"recoil": 6658, "tagging": 6634},
     "lgatr-slim": {"recoil": 2641, "tagging": 2621},
     "transformer": {"forces": 6771, "energy": 6797, "moments": 6741, "recoil": 6853, "tagging": 6753},
     "set-transformer": {"forces": 2899, "energy": 5885, "moments": 5877},

@@ -19,7 +19,7 @@ from torch import Tensor
 from torsor.check.calls import Caller, Module, global_generators_kept, in_double, module_name, rounded_like
 from torsor.check.report import EquivarianceReport, MeanRow, Row
 from torsor.errors import GroupError, NonFiniteError, ShapeError
-from torsor.groups.base import Element
+from torsor.groups.base import ActsOnSpace, Element
 from torsor.symmetry import Probe, Symmetry
 
 Outputs = dict[str, Tensor]
@@ -159,7 +159,7 @@ class _Run:
             seed = self.seed + i
             moved = self.symmetry.transform(g, self.inputs)
             sides.append((self.named(self.call(moved, seed)), self.named(self.symmetry.transform_output(g, self.reference(seed)))))
-            growth = max(growth, _growth(self.inputs, moved, self.symmetry.inputs))
+            growth = max(growth, _growth(self.inputs, moved, self.symmetry.inputs), self._stretch(g))
             if i == 0:  # one is enough for a floor, and it costs as much as a sample
                 back = self.symmetry.transform(
                     self.symmetry.group.inverse(g), in_double(rounded_like(self.given, moved), self.symmetry.inputs)
@@ -202,6 +202,15 @@ class _Run:
                 Row(name, str(self.symmetry.mask), "padding", samples, largest, rms, 0.0, 1.0, True, rest, item, seed=self.seed + worst)
             )
         return rows
+
+    def _stretch(self, g: Element) -> float:
+        """The condition number of the linear part of g: 1 for motions, e^(2 r) for a boost of rapidity r.
+
+        What is stretched one way is shrunk another, and an invariant is a difference of such.
+        """
+        pairs = zip(self.symmetry.factors, g if len(self.symmetry.factors) > 1 else (g,), strict=True)
+        linear = [factor.linear(element, torch.float64) for factor, element in pairs if isinstance(factor, ActsOnSpace)]
+        return max((float(torch.linalg.cond(matrix).max()) for matrix in linear if matrix.numel()), default=1.0)
 
     def _exact(self, g: Element) -> bool:
         """Whether g acts without interpolation: by what the actions say, else by its round trip."""

@@ -16,7 +16,8 @@ ROUNDINGS = 64
 """Roundings of the largest coordinate that a module is allowed.
 
 A float keeps a fixed number of digits of the largest number: a cloud of size 1 that was moved 100 away is known to 100 roundings only. An
-element that makes the inputs grow by a factor may therefore cost `ROUNDINGS * eps * growth`; at growth 1 this is below every tolerance."""
+element that makes the inputs grow by a factor may therefore cost `ROUNDINGS * eps * growth`; at growth 1 this is below every tolerance. For
+a linear map that is no rotation the growth is its condition number."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Row:
         max_relative: the largest error.
         rms_relative: the root mean square error.
         noise_floor: what the same input twice, and its round trip through g and its inverse, change in the output.
-        growth: how many times larger the largest coordinate of the inputs became.
+        growth: how many times larger the largest coordinate of the inputs became, or the condition number of a linear map.
         exact: whether the elements act without interpolation; where they do not, the error is that of the grid too.
         element: the worst element; `symmetry.transform(row.element, inputs)` gives its inputs again.
         item: the worst item of the batch.
@@ -161,7 +162,7 @@ def _note(row: Row) -> str:
     """What a reader of the table should know of a row."""
     notes = [] if row.exact else ["interpolated"]
     if row.growth > 10:
-        notes.append(f"inputs {row.growth:.0f}x larger")
+        notes.append(f"inputs stretched {row.growth:.0f}x")
     if not math.isfinite(row.max_relative):
         notes.append("not finite")
     return ", ".join(notes)
