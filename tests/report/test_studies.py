@@ -93,6 +93,24 @@ def test_every_field_of_a_verdict_is_printed(findings):
     assert all(field in page for field in FIELDS)
 
 
+def test_several_step_counts_are_on_the_page_with_their_multiplier_and_cross_over(tmp_path):
+    findings = run_study(study(steps=(1, 3)), tmp_path, run=pretend)
+    said = dict(fields(findings).rows)
+    assert re.match(r"with 128 samples plain needs 1\.\d+ times the FLOP of strict for the same loss \(95% ", said["compute multiplier"])
+    assert re.match(r"\d+ MFLOP for one training, with more of them strict is ahead \(95% interval from", said["cross-over compute"])
+    page = write_report(tmp_path).read_text()
+    assert "More steps instead" in page
+    assert "Test loss against the compute of training" in page
+    assert "1 steps" in page
+    assert "compute / strict [95%]" in text(findings)
+
+
+def test_one_step_count_has_no_curve_over_compute(findings):
+    root, found = findings
+    assert "compute / strict" not in text(found)
+    assert "More steps instead" not in write_report(root).read_text()
+
+
 def test_text_names_every_arm_baseline_and_caution(findings):
     shown = text(findings[1])
     assert shown.startswith("MATTERS. With 128 training samples and 10 steps")

@@ -2,6 +2,7 @@ import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,60 @@ def test_verdict_of_a_clear_gap(tmp_path):
     assert findings.arm("plain").law.exponent == pytest.approx(0.5, abs=0.05)
     assert findings.arm("strict").share[-1].estimate == 0.0
     assert (findings.finished, findings.missing, findings.failed) == (27, 0, ())
+
+
+def test_step_counts_give_the_compute_multiplier_and_the_cross_over_of_the_laws(tmp_path):
+    findings = run_study(study(steps=(1, 3)), tmp_path, run=pretend)
+    compute = findings.compute
+    assert compute.steps == (1, 3, 10)
+    assert findings.finished == 27 + 2 * 9
+    assert compute.arm("strict").flops == (4e8, 1.2e9, 4e9)
+    assert compute.arm("augmented+tta").flops == compute.arm("augmented").flops == (1e8, 3e8, 1e9)
+    assert [x.estimate for x in compute.arm("plain").loss][-1] == findings.arm("plain").loss[-1].estimate
+    plain = compute.arm("plain")
+    # losses 0.2 (C / 1e9)^-0.2 and 0.1 (C / 4e9)^-0.4: what plain reaches with 1e9 strict reaches with 4e9 / 2^2.5
+    assert plain.multiplier.estimate == pytest.approx(2**0.5, rel=0.15)
+    assert plain.multiplier.low < 2**0.5 < plain.multiplier.high
+    assert plain.cross_over.estimate == pytest.approx(0.5**5 * 16e9, rel=0.3)
+    assert plain.cross_over.low < 0.5**5 * 16e9 < plain.cross_over.high
+    assert plain.ahead == "strict"
+    assert plain.law.exponent == pytest.approx(0.2, abs=0.02)
+    assert compute.arm("strict").law.exponent == pytest.approx(0.4, abs=0.02)
+    assert compute.arm("strict").multiplier.estimate == 1.0
+
+
+def test_runs_of_smaller_step_counts_leave_the_verdict_alone_and_add_to_a_finished_study(tmp_path):
+    before = run_study(study(), tmp_path, run=pretend)
+    assert before.compute is None
+    asked = calls(tmp_path)
+    after = run_study(study(steps=(5,)), tmp_path, run=pretend)
+    assert len(calls(tmp_path)) == len(asked) + 9
+    assert all(calls(tmp_path)[key] == 1 for key in asked)
+    same = ("verdict", "ratio", "multiplier", "change", "trend", "recommended")
+    assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
+    assert [arm.loss for arm in after.arms] == [arm.loss for arm in before.arms]
+    assert [arm.law for arm in after.arms] == [arm.law for arm in before.arms]
+
+
+def test_a_failed_step_count_leaves_the_rest_of_the_study(tmp_path):
+    def failing(spec, directory):
+        record = pretend(spec, directory)
+        return replace(record, failed="loss", tested=None) if spec.train["steps"] == 3 and spec.arm == "plain" else record
+
+    findings = run_study(study(steps=(1, 3)), tmp_path, run=failing)
+    assert findings.verdict == "MATTERS"
+    assert len(findings.failed) == 3
+    plain = findings.compute.arm("plain")
+    assert math.isnan(plain.flops[1])
+    assert math.isnan(plain.multiplier.estimate)
+    assert plain.ahead == ""
+    assert findings.compute.arm("augmented").multiplier.estimate > 0
+
+
+@pytest.mark.parametrize("steps", [(10,), (3, 1), (1, 1), (0, 3), (3, 20)])
+def test_step_counts_are_smaller_than_that_of_the_other_runs_and_ascend(steps):
+    with pytest.raises(ConfigError, match=r"give step counts below train.steps = 10, smallest first"):
+        study(steps=steps)
 
 
 def test_averaged_arm_has_no_training_of_its_own(tmp_path):

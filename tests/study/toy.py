@@ -13,6 +13,7 @@ from torsor.study.runs import RunRecord, Tested
 from torsor.tasks.base import Task, with_targets
 
 SKILL = {"strict": 1.0, "augmented": 1.4, "augmented+tta": 1.3, "plain": 2.0, "wrong-group": 3.0}
+STEEPNESS = {"strict": 0.4}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ToyTask(Task):
 
 
 def pretend(spec, directory):
-    """A record whose losses follow n^-0.5 with the arm's skill; counts how often it was asked."""
+    """A record whose losses follow n^-0.5 with the arm's skill and fall with the steps; counts how often it was asked."""
     directory.mkdir(parents=True, exist_ok=True)
     calls = directory / "calls"
     calls.write_text(f"{int(calls.read_text()) + 1 if calls.exists() else 1}")
@@ -70,7 +71,8 @@ def pretend(spec, directory):
     tuned = 1 + abs(math.log10(spec.learning_rate / 1e-3))
 
     def tested(arm):
-        loss = 0.1 * SKILL[arm] * tuned * spec.size**-0.5 * math.exp(0.02 * noise)
+        trained = (spec.train["steps"] / 10) ** -STEEPNESS.get(arm, 0.2)
+        loss = 0.1 * SKILL[arm] * tuned * trained * spec.size**-0.5 * math.exp(0.02 * noise)
         share = 0.0 if arm == "strict" else 0.3
         return Tested(tuple((loss * hard).tolist()), share * loss, share, 1000.0 * (16 if arm == "augmented+tta" else 1))
 
@@ -81,10 +83,10 @@ def pretend(spec, directory):
         spec.size,
         spec.seed,
         spec.learning_rate,
-        order=f"{spec.size}-{spec.seed}",
+        order=f"{spec.size}-{spec.seed}-{spec.train['steps']}",
         test_set="same",
         parameters=100,
-        flops=1e9,
+        flops=1e8 * spec.train["steps"] * (4 if spec.arm == "strict" else 1),
         seconds=2.0 if spec.arm == "strict" else 1.0,
         epochs=spec.train["steps"] / spec.size,
         valid=SKILL[spec.arm] * tuned,

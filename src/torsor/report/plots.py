@@ -16,7 +16,7 @@ import numpy as np
 
 from torsor.errors import missing_dependency
 from torsor.report.tables import quantity
-from torsor.study.findings import ArmFindings, Findings
+from torsor.study.findings import ArmFindings, ComputeFindings, Findings
 from torsor.study.statistics import Interval
 
 COLOURS = {"strict": "#2f7ed8", "augmented": "#d9822b", "augmented+tta": "#b35bc9", "plain": "#2a9d6f", "wrong-group": "#8a8f98"}
@@ -77,6 +77,30 @@ def learning_curves(findings: Findings) -> str:
         _legend(canvas)
 
     return figure(draw, "Test loss against training-set size, one curve an arm")
+
+
+def compute_curves(compute: ComputeFindings, ylabel: str) -> str:
+    """Test loss against the compute of a training, at the largest training-set size: runs as dots, means with intervals.
+
+    Args:
+        compute: what the step counts of a study say.
+        ylabel: what the loss is.
+    """
+
+    def draw(canvas: Any) -> None:
+        axes = canvas.subplots()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for arm in compute.arms:
+            _band(axes, arm.flops, arm.loss, arm.name)
+            for flops, runs in zip(arm.flops, arm.runs, strict=True):
+                axes.plot([flops] * len(runs), runs, MARKERS[arm.name], color=COLOURS[arm.name], markersize=3, alpha=0.6)
+        axes.set_xlabel("FLOP of one training")
+        axes.set_ylabel(ylabel)
+        axes.grid(axis="y", alpha=0.6)
+        _legend(canvas)
+
+    return figure(draw, "Test loss against the compute of training, one curve an arm", 7.2, 3.8)
 
 
 def ratios(findings: Findings) -> str:
@@ -183,7 +207,7 @@ def _plain_ticks(axes: Any) -> None:
         axes.minorticks_off()
 
 
-def _band(axes: Any, sizes: Sequence[int], values: Sequence[Interval], arm: str) -> None:
+def _band(axes: Any, sizes: Sequence[int] | Sequence[float], values: Sequence[Interval], arm: str) -> None:
     """A line through the estimates with its interval; sizes without an estimate are left out."""
     known = [(size, value) for size, value in zip(sizes, values, strict=True) if not math.isnan(value.estimate)]
     if not known:

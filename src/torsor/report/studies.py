@@ -75,6 +75,7 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
             figure(plots.ratios(findings), "Above 1 the arm is worse than strict. The band is where losses count as equal."),
         ),
         paragraph(_laws(findings), "note"),
+        *_compute(findings),
         heading("What the lack of symmetry costs"),
         "The equivariance share is the part of an arm's test loss that averaging its answers over the group would remove. "
         "It is measured on the trained networks; a network with the symmetry built in has none.",
@@ -95,6 +96,24 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
         "Save this as my_study.toml, raise sizes, seeds or train.steps, and run it in the same directory: finished runs are kept, and "
         "only what is new is run.",
         code(words.as_toml(findings) + "\n# torsor study my_study.toml --out DIRECTORY"),
+    )
+
+
+def _compute(findings: Findings) -> tuple[Piece, ...]:
+    """What several step counts say; nothing where there is one."""
+    table = words.compute(findings)
+    if findings.compute is None or table is None:
+        return ()
+    laws = "; ".join(f"{arm.name} {arm.law}" for arm in findings.compute.arms if arm.law)
+    return (
+        heading("More steps instead"),
+        f"Compute multiplier: {words.more_compute(findings)}. Cross-over: {words.cross_over(findings)}.",
+        figure(
+            plots.compute_curves(findings.compute, f"{findings.task['headline']} on the test set"),
+            f"Each dot is a run of its own on {findings.config.sizes[-1]:,} samples, whose schedule ends with its last step.",
+        ),
+        Html(table.html()),
+        *((paragraph(f"Power laws in the FLOP n of a training: {laws}.", "note"),) if laws else ()),
     )
 
 

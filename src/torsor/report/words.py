@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torsor.config import to_mapping
@@ -51,9 +51,51 @@ def more_data(findings: Findings) -> str:
         f"more than {span}" if x == math.inf else f"less than 1/{span}" if x == 0 else number(x)
         for x in (value.estimate, value.low, value.high)
     ]
-    interval = f"95% interval {bounds[1]} to {bounds[2]}" if bounds[1] != bounds[2] else "so does its whole 95% interval"
     beyond = "" if 0 < value.estimate < math.inf else ", not reached within the sizes that were run"
-    return f"plain needs {bounds[0]} times the data of strict for the same loss{beyond} ({interval})"
+    return f"plain needs {bounds[0]} times the data of strict for the same loss{beyond} ({_between(bounds)})"
+
+
+def more_compute(findings: Findings) -> str:
+    """The compute multiplier in words."""
+    if findings.compute is None:
+        return one_budget(findings)
+    plain, strict = findings.compute.arm("plain"), findings.compute.arm("strict")
+    value = plain.multiplier
+    if math.isnan(value.estimate):
+        return f"{NOT_SUPPORTED}: a step count has no finished pair of runs"
+    most, least = plain.flops[-1] / strict.flops[0], plain.flops[0] / strict.flops[-1]
+    bounds = [
+        f"more than {number(most, 2)}" if x == math.inf else f"less than {number(least, 2)}" if x == 0 else number(x)
+        for x in (value.estimate, value.low, value.high)
+    ]
+    beyond = "" if 0 < value.estimate < math.inf else ", not reached within the step counts that were run"
+    size = f"{findings.config.sizes[-1]:,}"
+    return f"with {size} samples plain needs {bounds[0]} times the FLOP of strict for the same loss{beyond} ({_between(bounds)})"
+
+
+def cross_over(findings: Findings) -> str:
+    """Where strict and plain change places, in words."""
+    if findings.compute is None:
+        return one_budget(findings)
+    plain = findings.compute.arm("plain")
+    value = plain.cross_over
+    if math.isnan(value.estimate):
+        return f"{NOT_SUPPORTED}: no training of strict and of plain took as many FLOP: give smaller or larger step counts"
+    if not 0 < value.estimate < math.inf:
+        return f"none within a factor ten of what both were trained with: {plain.ahead} is ahead throughout"
+    ends = [{0.0: "below what was run", math.inf: "above what was run"}.get(x, f"{quantity(x)}FLOP") for x in (value.low, value.high)]
+    unknown = "interval unknown" if math.isnan(value.low) else f"95% interval from {ends[0]} to {ends[1]}"
+    return f"{quantity(value.estimate)}FLOP for one training, with more of them {plain.ahead} is ahead ({unknown})"
+
+
+def one_budget(findings: Findings) -> str:
+    """What a study with one step count cannot say."""
+    return f"{NOT_SUPPORTED}: all runs have {findings.config.train.steps:,} steps; give smaller ones too, steps = [...]"
+
+
+def _between(bounds: Sequence[str]) -> str:
+    """The interval of a multiplier or place whose ends may lie beyond what was run."""
+    return f"95% interval {bounds[1]} to {bounds[2]}" if bounds[1] != bounds[2] else "so does its whole 95% interval"
 
 
 def trend(findings: Findings) -> str:
@@ -69,6 +111,8 @@ def trend(findings: Findings) -> str:
 def orientations(findings: Findings) -> str:
     """The test of whether the samples lie as often one way as another, in words."""
     test = findings.task["symmetry_test"]
+    if test is None:
+        return f"not made, the samples are no points in space; the law itself has the symmetry: {findings.task['exactness']}"
     p, effect = test["p_value"], number(test["effect"], 2)
     found = "samples prefer some orientations" if p < 0.05 else "no preferred orientation was found"
     return f"{found} (p {number(p, 2)}, effect {effect} of 1); the law itself has the symmetry: {findings.task['exactness']}"
@@ -95,13 +139,16 @@ def fields(findings: Findings) -> Table:
         ("metric", f"{findings.task['headline']}{f' in {unit}' if unit else ''}, mean over {findings.task['test_samples']:,} test samples"),
         ("loss ratio plain / strict [95%]", with_interval(findings.ratio)),
         ("data multiplier", more_data(findings)),
-        ("compute multiplier", f"{NOT_SUPPORTED}: all runs have {findings.config.train.steps:,} steps"),
-        ("cross-over compute", f"{NOT_SUPPORTED}: all runs have {findings.config.train.steps:,} steps"),
+        ("compute multiplier", more_compute(findings)),
+        ("cross-over compute", cross_over(findings)),
         ("trend", trend(findings)),
         ("equivariance share", shares),
         ("data-symmetry test", orientations(findings)),
         ("recommended arm", f"{findings.recommended or 'none'}: {findings.recommendation}"),
-        ("recommended size and steps", f"{findings.config.sizes[-1]:,} samples (the largest that was run); other step counts were not run"),
+        (
+            "recommended size and steps",
+            f"{findings.config.sizes[-1]:,} samples and {findings.config.train.steps:,} steps, the most that were run",
+        ),
         ("runs", f"{findings.finished} finished, {len(findings.failed)} failed, {findings.missing} to be done"),
         ("more runs", more_runs(findings)),
         ("learning rates", f"{rates} ({f'tuned, {trials} trials an arm' if trials > 1 else 'not tuned'})"),
@@ -143,6 +190,24 @@ def comparison(findings: Findings) -> Table:
     return Table(columns, rows, note)
 
 
+def compute(findings: Findings) -> Table | None:
+    """Loss and compute of each arm by step count at the largest training-set size; None where there is one step count."""
+    found = findings.compute
+    if found is None:
+        return None
+    rows = tuple(
+        (
+            arm.name,
+            *(f"{with_interval(loss)} at {quantity(flops)}FLOP" for loss, flops in zip(arm.loss, arm.flops, strict=True)),
+            "1" if arm.name == "strict" else with_interval(arm.multiplier),
+        )
+        for arm in found.arms
+    )
+    columns = (f"arm, {findings.config.sizes[-1]:,} samples", *(f"{steps:,} steps" for steps in found.steps), "compute / strict [95%]")
+    note = "The last column is the compute that an arm needs over that of strict, at the loss that the worse of the two ends with."
+    return Table(columns, rows, note)
+
+
 def cost(findings: Findings) -> Table:
     """What each arm is and costs: the three classic unfairnesses of such comparisons, in the open."""
     plain = findings.arm("plain").test_flops
@@ -173,6 +238,7 @@ def text(findings: Findings) -> str:
     parts = [
         f"{findings.verdict}. {headline(findings)}",
         losses(findings).text(),
+        *(table.text() for table in (compute(findings),) if table),
         cost(findings).text(),
         fields(findings).text(),
         f"Read with care:\n{notes}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,17 @@ from numpy import ndarray
 from torsor.config import from_mapping
 from torsor.errors import CheckpointError, DataError
 from torsor.io import read_json
+from torsor.study.compute import compute_findings
 from torsor.study.config import StudyConfig
-from torsor.study.curves import data_multiplier, slope, trend
+from torsor.study.curves import multiplier, slope, trend
 from torsor.study.findings import ArmFindings, Findings
 from torsor.study.fits import fit
+from torsor.study.grid import Grid, grids
 from torsor.study.plan import chosen_rates, grid_specs, tuning_specs
-from torsor.study.runs import RunRecord
-from torsor.study.statistics import Draws, Interval, Verdict, decide, draw, exponentiated, extra_seeds, holm, interval, log_ratio, p_value
+from torsor.study.runs import RunRecord, RunSpec
+from torsor.study.statistics import Draws, Interval, Verdict, decide, exponentiated, extra_seeds, holm, interval, log_ratio, p_value
 
 CONTROL = "wrong-group"
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """The ledger as arrays: `errors[arm]` is `[k, s, t]`, nan where there is no result."""
-
-    config: StudyConfig
-    records: Mapping[tuple[str, int, int], RunRecord]
-    errors: Mapping[str, ndarray]
-
-    def draws(self, *arms: str) -> Draws:
-        return draw(np.stack([self.errors[arm] for arm in arms]), self.config.bootstrap)
-
-    def of(self, arm: str) -> list[RunRecord]:
-        """Finished runs with results for the arm, by size and seed."""
-        return [record for record in self.records.values() if record.tested and arm in record.tested]
 
 
 def analyse(directory: str | Path) -> Findings:
@@ -56,17 +41,22 @@ def analyse(directory: str | Path) -> Findings:
     trials = _read(root, [spec.key for spec in tuning_specs(config)])
     rates = chosen_rates(config, trials)
     specs = grid_specs(config, rates)
-    records = {(record.arm, record.size, record.seed): record for record in _read(root, [spec.key for spec in specs]).values()}
-    _require_same_data(list(records.values()))
-    grid = _Grid(config, records, {arm.name: _errors(config, records, arm.name, study["task"]["test_samples"]) for arm in config.compared})
-    every = {record.key: record for record in (*trials.values(), *records.values())}
+    found = _read(root, [spec.key for spec in specs])
+    runs = [(spec, found[spec.key]) for spec in specs if spec.key in found]
+    _require_same_data(runs)
+    data, compute = grids(config, runs, study["task"]["test_samples"])
     failed = tuple(
-        f"{r.arm}, {r.size} samples, seed {r.seed}, learning rate {r.learning_rate:g}: {r.failed}" for r in every.values() if r.failed
+        f"{r.arm}, {r.size} samples, seed {r.seed}, learning rate {r.learning_rate:g}: {r.failed}"
+        for r in {**trials, **found}.values()
+        if r.failed
     )
-    return _findings(grid, study, rates, failed, len(specs) - len(records))
+    finished = sum(not run.failed for _, run in runs)
+    return _findings(data, compute, study, rates, failed, finished, len(specs) - len(runs))
 
 
-def _findings(grid: _Grid, study: Mapping[str, Any], rates: Mapping[str, float], failed: tuple[str, ...], missing: int) -> Findings:
+def _findings(
+    grid: Grid, compute: Grid, study: Mapping[str, Any], rates: Mapping[str, float], failed: tuple[str, ...], finished: int, missing: int
+) -> Findings:
     """Put the parts together."""
     config, task = grid.config, study["task"]
     pair = grid.draws("plain", "strict")
@@ -90,13 +80,14 @@ def _findings(grid: _Grid, study: Mapping[str, Any], rates: Mapping[str, float],
         recommended=recommended,
         recommendation=recommendation,
         cautions=_cautions(arms, config, task, missing),
-        finished=sum(not record.failed for record in grid.records.values()),
+        finished=finished,
         missing=missing,
         failed=failed,
+        compute=compute_findings(compute),
     )
 
 
-def _arms(grid: _Grid, rates: Mapping[str, float]) -> tuple[ArmFindings, ...]:
+def _arms(grid: Grid, rates: Mapping[str, float]) -> tuple[ArmFindings, ...]:
     """The findings of every arm."""
     config = grid.config
     raw: dict[str, float] = {}
@@ -112,23 +103,22 @@ def _arms(grid: _Grid, rates: Mapping[str, float]) -> tuple[ArmFindings, ...]:
     return tuple(_arm(grid, arm.name, ratios[arm.name], adjusted[arm.name], rates) for arm in config.compared)
 
 
-def _arm(grid: _Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: Mapping[str, float]) -> ArmFindings:
+def _arm(grid: Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: Mapping[str, float]) -> ArmFindings:
     config = grid.config
     arm = next(each for each in config.compared if each.name == name)
-    draws = grid.draws(name)
+    errors = grid.errors(name)
     records = grid.of(name)
     tested = [record.tested[name] for record in records if record.tested]
-    means = grid.errors[name].mean(-1)
     points = [(record.size, float(np.mean(result.errors))) for record, result in zip(records, tested, strict=True)]
     positive = [(size, loss) for size, loss in points if loss > 0]
     return ArmFindings(
         name=name,
         summary=arm.summary,
         model=str((config.strict if arm.model == "strict" else config.plain).get("name")),
-        loss=tuple(exponentiated(interval(float(draws.estimate[0, k]), draws.samples[:, 0, k])) for k in range(len(config.sizes))),
-        runs=tuple(tuple(row) for row in means.tolist()),
-        median=tuple(_over_seeds(errors, lambda values: float(np.median(values))) for errors in grid.errors[name]),
-        tail=tuple(_over_seeds(errors, _tail) for errors in grid.errors[name]),
+        loss=grid.losses(name),
+        runs=tuple(tuple(row) for row in errors.mean(-1).tolist()),
+        median=tuple(_over_seeds(each, lambda values: float(np.median(values))) for each in errors),
+        tail=tuple(_over_seeds(each, _tail) for each in errors),
         ratio=ratio,
         p_value=p,
         share=tuple(_share(records, name, size) for size in config.sizes),
@@ -172,8 +162,8 @@ def _change(config: StudyConfig, pair: Draws) -> tuple[Interval, Interval]:
 def _multiplier(config: StudyConfig, pair: Draws) -> Interval:
     """Data multiplier of plain over strict."""
     sizes = np.array(config.sizes, dtype=np.float64)
-    drawn = np.array([data_multiplier(sizes, sample[0], sample[1]) for sample in pair.samples])
-    return interval(data_multiplier(sizes, pair.estimate[0], pair.estimate[1]), drawn)
+    drawn = np.array([multiplier(sizes, sample[0], sizes, sample[1]) for sample in pair.samples])
+    return interval(multiplier(sizes, pair.estimate[0], sizes, pair.estimate[1]), drawn)
 
 
 def _verdict(
@@ -200,7 +190,7 @@ def _verdict(
     return verdict, reasons[verdict]
 
 
-def _recommend(grid: _Grid, arms: tuple[ArmFindings, ...]) -> tuple[str, str]:
+def _recommend(grid: Grid, arms: tuple[ArmFindings, ...]) -> tuple[str, str]:
     """The arm of lowest loss if it beats every other, else the cheapest of those that it does not beat."""
     ranked = sorted(
         (arm for arm in arms if arm.name != CONTROL and not math.isnan(arm.loss[-1].estimate)), key=lambda arm: arm.loss[-1].estimate
@@ -223,7 +213,7 @@ def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[
     found = [*map(str, task["notes"])]
     if task["exactness"] != "exact":
         found.append(f"the data have the symmetry {task['group']} only approximately")
-    if task["symmetry_test"]["p_value"] < 0.05:
+    if task["symmetry_test"] and task["symmetry_test"]["p_value"] < 0.05:
         found.append(
             "the samples prefer some orientations, so plain is never tested on others; its equivariance share shows what those cost"
         )
@@ -256,21 +246,11 @@ def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[
     found.append(f"it is an answer for {config.train.steps:,} steps and networks of up to {largest:,} parameters: more can change it")
     if len(config.learning_rates) < 2:
         found.append("learning rates were not tuned: all arms use the same")
+    elif config.steps:
+        found.append(f"learning rates were tuned with {config.train.steps:,} steps: other step counts may want others")
     if missing:
         found.append(f"unfinished: {missing} runs are still to be done")
     return tuple(found)
-
-
-def _errors(config: StudyConfig, records: Mapping[tuple[str, int, int], RunRecord], arm: str, samples: int) -> ndarray:
-    """The test losses of an arm, `[k, s, t]`."""
-    trained = next(each.averages or each.name for each in config.compared if each.name == arm)
-    found = {
-        (size, seed): record.tested[arm].errors
-        for (name, size, seed), record in records.items()
-        if name == trained and record.tested and arm in record.tested
-    }
-    empty = (math.nan,) * samples
-    return np.array([[found.get((size, seed), empty) for seed in config.seeds] for size in config.sizes], dtype=np.float64)
 
 
 def _read(root: Path, keys: list[str]) -> dict[str, RunRecord]:
@@ -279,10 +259,11 @@ def _read(root: Path, keys: list[str]) -> dict[str, RunRecord]:
     return {key: RunRecord.read(path) for key, path in paths.items() if path.is_file()}
 
 
-def _require_same_data(records: list[RunRecord]) -> None:
+def _require_same_data(runs: list[tuple[RunSpec, RunRecord]]) -> None:
     """Refuse to compare runs that were tested on different samples, or saw them in another order."""
-    if len({record.test_set for record in records}) > 1:
+    if len({run.test_set for _, run in runs}) > 1:
         raise DataError("the runs were not tested on the same samples: the task's test split changes with its training-set size or in time")
-    for size, seed in {(record.size, record.seed) for record in records}:
-        if len({record.order for record in records if (record.size, record.seed) == (size, seed)}) > 1:
-            raise DataError(f"the runs with {size} samples and seed {seed} saw their samples in different orders: run them again")
+    orders: dict[tuple[int, int, int], str] = {}
+    for spec, run in runs:
+        if orders.setdefault((spec.size, spec.train["steps"], spec.seed), run.order) != run.order:
+            raise DataError(f"the runs with {spec.size} samples and seed {spec.seed} saw their samples in different orders: run them again")

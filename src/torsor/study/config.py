@@ -26,6 +26,8 @@ class StudyConfig(Settings):
         train: settings of every run; `seed` comes from `seeds`.
         arms: which arms, of strict, augmented, augmented+tta, plain, wrong-group. strict and plain are always among them.
         sizes: training-set sizes, the verdict is about the largest. Three or more show a trend, a factor of ten or more apart resolve it.
+        steps: further, smaller step counts to train for with the largest training set, so that arms can be compared by compute: what a
+            plain network lacks in symmetry it may gain in steps. `train.steps`, which all other runs have, comes last.
         seeds: one run of every arm and size for each. Two share one noise over all sizes, three or more give each size its own; with one
             and fewer than four sizes the noise of a run is unknown and no verdict is given.
         learning_rates: tried for every trained arm with the largest size and the first seed; the best on the validation split is used in
@@ -46,6 +48,7 @@ class StudyConfig(Settings):
     train: TrainConfig = field(default_factory=TrainConfig)
     arms: tuple[str, ...] = ("strict", "augmented", "augmented+tta", "plain")
     sizes: tuple[int, ...] = (100, 400, 1600)
+    steps: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     learning_rates: tuple[float, ...] = ()
     tta_samples: int = 16
@@ -65,6 +68,8 @@ class StudyConfig(Settings):
                 raise unknown_name("arm", name, ARMS)
         if min(self.sizes) < 1 or list(self.sizes) != sorted(self.sizes):
             raise ConfigError(f"sizes is {list(self.sizes)}: give training-set sizes of 1 or more, smallest first")
+        if self.steps and (self.steps[0] < 1 or list(self.budgets) != [*self.steps, self.train.steps]):
+            raise ConfigError(f"steps is {list(self.steps)}: give step counts below train.steps = {self.train.steps}, smallest first")
         for name, least in (("tta_samples", 1), ("share_samples", 2), ("bootstrap", 100), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {least} or more")
@@ -78,6 +83,11 @@ class StudyConfig(Settings):
         """The arms in the order of figures; strict and plain always, augmented where its average is."""
         wanted = {"strict", "plain", *self.arms} | {ARMS[name].averages for name in self.arms}
         return tuple(arm for name, arm in ARMS.items() if name in wanted)
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Every step count that the largest training set is used with, smallest first."""
+        return tuple(sorted({*self.steps, self.train.steps}))
 
     @property
     def trained(self) -> tuple[Arm, ...]:
@@ -96,9 +106,9 @@ class StudyConfig(Settings):
         settings = named_from_mapping(MODELS, mapping, f"study {arm.model}")
         return WrongGroupConfig(named_to_mapping(MODELS, settings)) if arm.wrong_group else settings
 
-    def train_settings(self, seed: int, learning_rate: float) -> TrainConfig:
+    def train_settings(self, seed: int, learning_rate: float, steps: int) -> TrainConfig:
         """Settings of one run's training."""
-        return replace(self.train, seed=seed, learning_rate=learning_rate)
+        return replace(self.train, seed=seed, learning_rate=learning_rate, steps=steps)
 
     def validate(self) -> None:
         """Read every setting once, so that a mistake is found before the first run.

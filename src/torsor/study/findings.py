@@ -57,6 +57,49 @@ class ArmFindings:
 
 
 @dataclass(frozen=True)
+class ArmCompute:
+    """One arm at the largest training-set size; where an entry is a tuple it has one value for each step count.
+
+    Args:
+        name: the arm.
+        flops: of one training; nan where no run finished.
+        loss: mean test loss with its interval over seeds and test samples.
+        runs: test loss of every seed; nan where a run failed or is missing.
+        multiplier: how many times more compute than strict it needs for the same loss.
+        cross_over: compute of one training at which it and strict change places; inf (0) where they do so only more than a factor ten
+            above (below) what both ran, nan where what they ran has nothing in common.
+        ahead: the better of it and strict beyond the cross-over, everywhere where there is none; empty where that is not known.
+        law: power law of the loss in the compute; None where there are too few step counts.
+    """
+
+    name: str
+    flops: tuple[float, ...]
+    loss: tuple[Interval, ...]
+    runs: tuple[tuple[float, ...], ...]
+    multiplier: Interval
+    cross_over: Interval
+    ahead: str
+    law: PowerLaw | None
+
+
+@dataclass(frozen=True)
+class ComputeFindings:
+    """What the step counts of a study say.
+
+    Args:
+        steps: the step counts, ascending.
+        arms: the arms.
+    """
+
+    steps: tuple[int, ...]
+    arms: tuple[ArmCompute, ...]
+
+    def arm(self, name: str) -> ArmCompute:
+        """The findings of one arm."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+@dataclass(frozen=True)
 class Findings:
     """What a study found.
 
@@ -78,6 +121,7 @@ class Findings:
         finished: number of runs with results.
         missing: number of runs that are still to be done.
         failed: runs that met a number that is not finite, and where.
+        compute: what several step counts say; None where all runs have the same.
     """
 
     config: StudyConfig
@@ -97,6 +141,7 @@ class Findings:
     finished: int
     missing: int
     failed: tuple[str, ...]
+    compute: ComputeFindings | None
 
     def arm(self, name: str) -> ArmFindings:
         """The findings of one arm."""

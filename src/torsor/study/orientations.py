@@ -34,7 +34,7 @@ class SymmetryTest:
     effect: float
 
 
-def symmetry_test(task: Task, samples: int = 1000, draws: int = 199) -> SymmetryTest:
+def symmetry_test(task: Task, samples: int = 1000, draws: int = 199) -> SymmetryTest | None:
     """Compare the test split with itself after each sample was moved by a random group element of its own.
 
     The statistic is the length of the mean over samples of their dipoles and quadrupole, which no translation or permutation changes: under
@@ -44,7 +44,12 @@ def symmetry_test(task: Task, samples: int = 1000, draws: int = 199) -> Symmetry
         task: whose test split and group are used.
         samples: how many of the split at most.
         draws: how often all samples are moved.
+
+    Returns:
+        The outcome; None where the samples are no points in space.
     """
+    if "positions" not in task.splits.test:
+        return None
     batch = task.splits.test.to(torch.float64).take(slice(samples))
     generator = torch.Generator().manual_seed(derived_seed(0, "symmetry test"))
     move = Augment(task.symmetry)
@@ -65,9 +70,10 @@ def _order(batch: Mapping[str, Tensor], rep_in: Irreps) -> tuple[float, float]:
 def _moments(batch: Mapping[str, Tensor], rep_in: Irreps) -> list[Float[Tensor, "b m"]]:
     """The quadrupole of a cloud, its dipole for each scalar feature, and the sum of each vector feature."""
     positions = batch["positions"]
+    axes = positions.shape[-1]
     seen = batch["mask"].unsqueeze(-1).to(positions) if "mask" in batch else torch.ones_like(positions[..., :1])
     centred = (positions - (positions * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp_min(1)) * seen
-    trace = centred.square().sum(-1)[..., None, None] * torch.eye(3, dtype=positions.dtype) / 3
+    trace = centred.square().sum(-1)[..., None, None] * torch.eye(axes, dtype=positions.dtype) / axes
     moments = [(centred.unsqueeze(-1) * centred.unsqueeze(-2) - trace).sum(1).flatten(1)]
     offset = 0
     for count, irrep in rep_in:

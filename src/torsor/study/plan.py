@@ -16,7 +16,11 @@ def tuning_specs(config: StudyConfig) -> tuple[RunSpec, ...]:
     """The runs that choose learning rates, none where there is no choice. Those that are chosen are runs of the grid as well."""
     if len(config.learning_rates) < 2:
         return ()
-    return tuple(_spec(config, arm, config.sizes[-1], config.seeds[0], rate) for arm in config.trained for rate in config.learning_rates)
+    return tuple(
+        _spec(config, arm, config.sizes[-1], config.seeds[0], rate, config.train.steps)
+        for arm in config.trained
+        for rate in config.learning_rates
+    )
 
 
 def chosen_rates(config: StudyConfig, trials: Mapping[str, RunRecord]) -> dict[str, float]:
@@ -35,16 +39,15 @@ def chosen_rates(config: StudyConfig, trials: Mapping[str, RunRecord]) -> dict[s
 
 
 def grid_specs(config: StudyConfig, rates: Mapping[str, float]) -> tuple[RunSpec, ...]:
-    """The runs of the comparison, the largest training sets first, since the verdict is about those."""
+    """The runs of the comparison, the largest training sets first, since the verdict is about those; the smaller step counts last."""
+    budgets = [(size, config.train.steps) for size in reversed(config.sizes)]
+    budgets += [(config.sizes[-1], steps) for steps in reversed(config.budgets[:-1])]
     return tuple(
-        _spec(config, arm, size, seed, rates[arm.name])
-        for size in reversed(config.sizes)
-        for seed in config.seeds
-        for arm in config.trained
+        _spec(config, arm, size, seed, rates[arm.name], steps) for size, steps in budgets for seed in config.seeds for arm in config.trained
     )
 
 
-def _spec(config: StudyConfig, arm: Arm, size: int, seed: int, learning_rate: float) -> RunSpec:
+def _spec(config: StudyConfig, arm: Arm, size: int, seed: int, learning_rate: float, steps: int) -> RunSpec:
     averaged = next((other.name for other in config.compared if other.averages == arm.name), "")
     return RunSpec(
         arm=arm.name,
@@ -53,7 +56,7 @@ def _spec(config: StudyConfig, arm: Arm, size: int, seed: int, learning_rate: fl
         learning_rate=learning_rate,
         task=named_to_mapping(TASKS, config.task_settings(size)),
         model=named_to_mapping(MODELS, config.model_settings(arm)),
-        train=to_mapping(config.train_settings(seed, learning_rate)),
+        train=to_mapping(config.train_settings(seed, learning_rate, steps)),
         averaged_arm=averaged,
         tta_samples=config.tta_samples if averaged else 0,
         share_samples=config.share_samples,

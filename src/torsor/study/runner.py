@@ -107,7 +107,7 @@ def _complete(specs: Sequence[RunSpec], root: Path, pool: Executor, run: Execute
     futures = {pool.submit(_run_and_record, run, spec, root): spec for spec in missing}
     try:
         for count, future in enumerate(as_completed(futures), start=len(specs) - len(missing) + 1):
-            say(f"[{count}/{len(specs)}] {_line(future.result())}")
+            say(f"[{count}/{len(specs)}] {_line(futures[future], future.result())}")
     except BrokenProcessPool as error:
         raise TorsorError("a worker process died (out of memory?): start the study again, finished runs are kept") from error
     finally:
@@ -127,9 +127,9 @@ def _run_and_record(run: Execute, spec: RunSpec, root: Path) -> RunRecord:
     return record
 
 
-def _line(record: RunRecord) -> str:
+def _line(spec: RunSpec, record: RunRecord) -> str:
     """What a run is told in."""
-    name = f"{record.arm}, {record.size} samples, seed {record.seed}"
+    name = f"{spec.arm}, {spec.size} samples, {spec.train['steps']} steps, seed {spec.seed}"
     if record.failed:
         return f"{name}: failed: {record.failed}"
     return f"{name}: validation {record.valid:.4g}, {record.seconds:.0f} s of training"
@@ -140,6 +140,7 @@ def _write_facts(config: StudyConfig, root: Path) -> None:
     path = root / "study.json"
     started = read_json(path)["provenance"] if path.is_file() else provenance()
     task = config.task_settings(config.sizes[-1]).build()
+    orientations = symmetry_test(task)
     facts = {
         "name": task.name,
         "headline": task.headline,
@@ -148,7 +149,7 @@ def _write_facts(config: StudyConfig, root: Path) -> None:
         "group": str(task.symmetry.group),
         "exactness": task.symmetry.exactness,
         "test_samples": len(task.splits.test),
-        "symmetry_test": to_mapping(symmetry_test(task)),
+        "symmetry_test": None if orientations is None else to_mapping(orientations),
         "baselines": {name: values[task.headline] for name, values in task.baselines().items() if task.headline in values},
     }
     write_json(path, {"format": 1, "config": to_mapping(config), "task": facts, "provenance": started})
