@@ -52,6 +52,35 @@ def test_the_model_of_the_n_body_recipe_has_the_published_number_of_parameters()
     assert sum(parameter.numel() for parameter in config.model.build(signature).parameters()) == 293_920
 
 
+def test_the_models_of_lie_transformers_recipes_have_the_published_numbers_of_parameters() -> None:
+    for name, published in (("springs-10000", 841_641), ("constellation-se2-d", 10_033_724)):
+        config = load_recipe(f"lie-transformer/{name}").config("full")
+        model = config.model.build(config.task.build().signature)
+        assert sum(parameter.numel() for parameter in model.parameters()) == published
+
+
+def test_the_six_columns_of_the_constellation_table_stand_beside_their_training_sets() -> None:
+    table = {(train, metric) for train in ("D", "T2", "SE2") for metric in ("error", "error (T2)", "error (SE2)")}
+    columns = table - {("T2", "error"), ("SE2", "error"), ("SE2", "error (T2)")}
+    for model, method in (("set-transformer", "SetTransformer"), ("t2", "LieTransformer-T2"), ("se2", "LieTransformer-SE2")):
+        found = set()
+        for train in ("d", "t2", "se2"):
+            recipe = load_recipe(f"lie-transformer/constellation-{model}-{train}")
+            assert recipe.config("full").task.train == train.upper()
+            assert {figure.by for figure in recipe.figures()} == {method}
+            found |= {(train.upper(), figure.metric) for figure in recipe.figures()}
+        assert found == columns
+
+
+def test_errors_of_springs_fall_with_the_number_of_systems() -> None:
+    sizes = (10, 25, 50, 100, 400, 1000, 3000, 10000, 30000, 96000)
+    recipes = [load_recipe(f"lie-transformer/springs-{size}") for size in sizes]
+    assert [recipe.config("full").task.train_size for recipe in recipes] == list(sizes)
+    errors = [next(figure.value for figure in recipe.figures() if figure.by == "LieTransformer-T2") for recipe in recipes]
+    assert errors == sorted(errors, reverse=True)
+    assert recipes[7].config("cpu").task.rollout == 100
+
+
 def test_every_target_of_qm9_has_its_recipes_and_its_published_figures() -> None:
     names = [name for name in recipe_names() if "qm9" in name]
     arms = ("t3", "t3-augmented", "se3", "se3-augmented")

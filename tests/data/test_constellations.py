@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from torsor.data.constellations import TYPES, Constellations, corners, count_clusters, draw_constellations, power_means, sorted_distances
+from torsor.data.constellations import (
+    TYPES,
+    Constellations,
+    corners,
+    count_clusters,
+    draw_constellations,
+    nearest_distances,
+    power_means,
+    sorted_distances,
+)
 from torsor.errors import DataError
 
 SIZES = {"square": 4, "triangle": 3, "pentagon": 5, "L": 5}
@@ -128,6 +137,18 @@ def test_distances_are_those_to_present_points_in_order() -> None:
         torch.testing.assert_close(found[i], naive_distances(drawn.positions[i], drawn.present[i]), rtol=0, atol=1e-12)
 
 
+def test_nearest_distances_are_the_smallest_to_other_present_points() -> None:
+    drawn = draw(20)
+    found = nearest_distances(drawn.positions, drawn.present, 5)
+    distances = torch.cdist(drawn.positions, drawn.positions)
+    for i in range(20):
+        for j in range(34):
+            others = drawn.present[i].clone()
+            others[j] = False
+            expected = torch.nn.functional.pad(distances[i, j][others].sort().values, (0, 5))[:5]
+            torch.testing.assert_close(found[i, j], expected, rtol=0, atol=1e-7)
+
+
 def test_power_means_grow_towards_the_largest_distance() -> None:
     drawn = draw(50)
     found = power_means(drawn.positions, drawn.present)
@@ -141,7 +162,7 @@ def test_features_do_not_change_under_rigid_motions() -> None:
     drawn = draw(20)
     turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
     moved = drawn.positions @ turn.T + torch.tensor([3.0, -1.0], dtype=torch.float64)
-    for features in (sorted_distances, power_means):
+    for features in (sorted_distances, power_means, nearest_distances):
         torch.testing.assert_close(features(moved, drawn.present), features(drawn.positions, drawn.present), rtol=1e-10, atol=1e-12)
     assert torch.equal(count_clusters(moved, drawn.present), count_clusters(drawn.positions, drawn.present))
 

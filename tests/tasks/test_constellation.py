@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from torsor.data.constellations import TYPES, power_means, sorted_distances
+from torsor.data.constellations import TYPES, nearest_distances, power_means, sorted_distances
 from torsor.errors import ConfigError
 from torsor.groups import SE, S
 from torsor.models import SetTransformerConfig
@@ -55,8 +55,8 @@ def test_no_two_splits_share_samples() -> None:
     assert torch.equal(smaller["positions"], train[:9])
 
 
-@pytest.mark.parametrize(("content", "width"), [("constant", 1), ("distances", 33), ("moments", 10)])
-def test_content_features_are_the_published_ones(content: str, width: int) -> None:
+@pytest.mark.parametrize(("content", "width"), [("constant", 1), ("distances", 33), ("moments", 10), ("local", 9)])
+def test_content_features_are_what_they_say(content: str, width: int) -> None:
     counting = task(content=content)
     train = counting.splits.train
     assert counting.signature.rep_in.dim == width
@@ -65,6 +65,7 @@ def test_content_features_are_the_published_ones(content: str, width: int) -> No
         "constant": torch.ones(60, 34, 1).double(),
         "distances": sorted_distances(positions, present),
         "moments": power_means(positions, present),
+        "local": torch.cat((nearest_distances(positions, present), (present.sum(1) / 34)[:, None, None].expand(-1, 34, 1)), -1),
     }[content]
     torch.testing.assert_close(train["features"].double(), expected, rtol=0, atol=1e-6)
 
@@ -99,6 +100,23 @@ def test_test_sets_hold_the_samples_and_a_moved_copy_of_each() -> None:
         turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
         torch.testing.assert_close(linear, turn, rtol=0, atol=1e-5)
         torch.testing.assert_close(offset, torch.full((2,), shift).double(), rtol=0, atol=1e-5)
+
+
+def test_a_larger_box_scales_positions_motions_and_local_features() -> None:
+    small, large = task(content="local"), task(content="local", box=36.0)
+    for split in ("train", "valid", "test"):
+        here, there = getattr(small.splits, split), getattr(large.splits, split)
+        torch.testing.assert_close(there["positions"], 36 * here["positions"])
+        torch.testing.assert_close(there["features"][..., :8], 36 * here["features"][..., :8], rtol=1e-5, atol=1e-5)
+        assert torch.equal(there["features"][..., 8], here["features"][..., 8])
+    for name, samples in small.further_tests.items():
+        torch.testing.assert_close(large.further_tests[name]["positions"], 36 * samples["positions"], rtol=1e-5, atol=1e-4)
+    batches = [
+        task(train="SE2", box=box).prepare(counting.splits.train.take(slice(3)), stream(4))
+        for counting, box in ((small, 1.0), (large, 36.0))
+    ]
+    torch.testing.assert_close(batches[1]["positions"], 36 * batches[0]["positions"], rtol=1e-5, atol=1e-4)
+    assert small.baselines()["clusters"] == large.baselines()["clusters"]
 
 
 def test_random_motions_are_rigid_and_cover_the_circle() -> None:
@@ -212,6 +230,7 @@ def test_a_model_of_the_signature_learns() -> None:
         ({"max_rotation": 2.0}, "max_rotation is 2.0: give a number from 0 to 1"),
         ({"presence": -0.5}, "presence is -0.5"),
         ({"noise": -1.0}, "noise is -1.0"),
+        ({"box": 0.0}, "box is 0.0: give a positive number"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], message: str) -> None:

@@ -132,6 +132,13 @@ def power_means(positions: Float[Tensor, "s n 2"], present: Bool[Tensor, "s n"],
     return torch.stack([(distances.pow(r).sum(-1) / number).pow(1 / r) for r in range(1, powers + 1)], -1)
 
 
+def nearest_distances(positions: Float[Tensor, "s n 2"], present: Bool[Tensor, "s n"], count: int = 8) -> Float[Tensor, "s n {count}"]:
+    """Distances of every point to the nearest others that are present, smallest first, then zeros."""
+    hidden = ~present[:, None] | torch.eye(positions.shape[1], dtype=torch.bool)
+    nearest = _distances(positions).masked_fill(hidden, math.inf).topk(count, largest=False).values
+    return nearest.where(nearest.isfinite(), 0)
+
+
 def count_clusters(positions: Float[Tensor, "s n 2"], present: Bool[Tensor, "s n"]) -> Int64[Tensor, "s 4"]:
     """Count the patterns without learning: clusters of points that are near each other, told apart by their size and their width.
 

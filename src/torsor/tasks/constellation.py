@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -35,10 +35,12 @@ from torsor.tasks.base import Task, with_targets
 SPLITS = ("train", "valid", "test")
 PLANE = SE(2)
 COPIES = {"T2": (0.0, 10.0), "SE2": (math.radians(10.0), 0.0)}
-"""Published test sets: angle and translation (along both axes) of the copy that is added to the test samples."""
+"""Published test sets: angle and translation (along both axes, in half boxes) of the copy that is added to the test samples."""
 RANDOM = "random SE2"
-"""Our own: every test sample moved by a motion of its own, a uniform rotation and a normal translation."""
-Content = Literal["constant", "distances", "moments"]
+"""Our own: every test sample moved by a motion of its own, a uniform rotation and a translation by N(0, 1) half boxes an axis."""
+Content = Literal["constant", "distances", "moments", "local"]
+NEAREST = 8
+"""Neighbours whose distances are the content "local"."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class ConstellationConfig(Settings):
     Args:
         train: the published training sets: "D" as drawn, "T2" moved by one number along both axes, "SE2" turned by one angle before that.
             In every step one angle and one number from N(1, 1) serve the whole batch. To move each sample by a motion of its own, augment.
-        content: features of a point: "constant" (1), "distances" to all other points, sorted, or "moments", ten power means of them.
+        content: features of a point: "constant" (1), "distances" to all other points, sorted, or "moments", ten power means of them, as
+            published; or our "local", the distances to the eight nearest points and the share of the corners that are present.
         repetitions: patterns of each type, each there or not.
         max_rotation: a pattern is turned by at most this half-share of a full turn. 0, as in the published sets; 0.33 is what their
             generator does unless told otherwise.
@@ -56,6 +59,8 @@ class ConstellationConfig(Settings):
         presence: odds that a pattern is there.
         quirk: move squares, triangles and pentagons three times as far as Ls, as the published generator does; without it patterns overlap
             more, and the task is harder.
+        box: half the side of the box that positions are scaled to: 1, as published, makes the sides of patterns about 0.03 long, so short
+            that a network hardly sees their shape; 36 makes them about 1 (12 without the quirk). "local" features are scaled alike.
         train_size: training samples; a smaller set is a prefix of a larger one.
         valid_size: validation samples.
         test_size: test samples.
@@ -69,6 +74,7 @@ class ConstellationConfig(Settings):
     noise: float = 0.1
     presence: float = 0.5
     quirk: bool = True
+    box: float = 1.0
     train_size: int = 10_000
     valid_size: int = 1000
     test_size: int = 1000
@@ -106,7 +112,7 @@ class ConstellationTask(Task):
     def __init__(self, config: ConstellationConfig) -> None:
         self.config = config
         self.counts = config.repetitions + 1
-        features = {"constant": 1, "distances": config.points - 1, "moments": 10}[config.content]
+        features = {"constant": 1, "distances": config.points - 1, "moments": 10, "local": NEAREST + 1}[config.content]
         outputs = len(data.TYPES) * self.counts
         self.signature = PointClouds(Irreps(f"{features}x0e"), Irreps(f"{outputs}x0e"), 0, "mean", config.points, 2)
         self.symmetry = with_targets(self.signature.symmetry(PLANE * S()), {"counts": (Trivial(), Trivial())})
@@ -119,14 +125,15 @@ class ConstellationTask(Task):
     def splits(self) -> Splits:
         """Train, validation and test samples in float32; made once a process. Each split has a seed of its own."""
         sizes = (self.config.train_size, self.config.valid_size, self.config.test_size)
-        return Splits(*(_samples(*_drawing(self.config), split, size) for split, size in zip(SPLITS, sizes, strict=True)))
+        return Splits(*(_samples(_drawing(self.config), split, size) for split, size in zip(SPLITS, sizes, strict=True)))
 
     @cached_property
     def further_tests(self) -> Mapping[str, Samples]:
         """The test samples with a moved copy of each (as published), and all of them moved at random."""
         test = self.splits.test
-        copies = {name: _with_copy(test, *motion) for name, motion in COPIES.items()}
-        g = PLANE.sample(len(test), generator=torch.Generator().manual_seed(self.config.seed))
+        box = self.config.box
+        copies = {name: _with_copy(test, angle, shift * box) for name, (angle, shift) in COPIES.items()}
+        g = PLANE.sample(len(test), generator=torch.Generator().manual_seed(self.config.seed), scale=box)
         return copies | {RANDOM: _replaced(test, PLANE.act(g, test["positions"].double()))}
 
     def prepare(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -134,7 +141,7 @@ class ConstellationTask(Task):
         if self.config.train == "D":
             return dict(batch)
         angle = 2 * math.pi * torch.rand((), generator=generator) if self.config.train == "SE2" else torch.zeros(())
-        shift = 1 + torch.randn((), generator=generator)
+        shift = self.config.box * (1 + torch.randn((), generator=generator))
         return {**batch, "positions": _moved(batch["positions"], float(angle), float(shift))}
 
     def loss(self, output: Float[Tensor, "b tk"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
@@ -202,26 +209,37 @@ def _replaced(samples: Samples, positions: Float[Tensor, "b n 2"]) -> Samples:
     return Samples({**samples.take(slice(None)), "positions": positions.to(samples["positions"].dtype)})
 
 
-def _drawing(config: ConstellationConfig) -> tuple[Content, int, float, float, float, bool, int]:
-    """What the samples depend on: the training sets "D", "T2" and "SE2" share theirs."""
-    return config.content, config.repetitions, config.max_rotation, config.noise, config.presence, config.quirk, config.seed
+def _drawing(config: ConstellationConfig) -> ConstellationConfig:
+    """The configuration with what the samples do not depend on left out: training sets "D", "T2" and "SE2", and all sizes, share theirs."""
+    return replace(config, train="D", train_size=1, valid_size=1, test_size=1)
 
 
 @lru_cache(maxsize=24)
-def _samples(
-    content: Content, repetitions: int, max_rotation: float, noise: float, presence: float, quirk: bool, seed: int, split: str, size: int
-) -> Samples:
+def _samples(config: ConstellationConfig, split: str, size: int) -> Samples:
     """One split. Splits have generators of their own, so that the size of one leaves the others as they are."""
-    generator = torch.Generator().manual_seed(len(SPLITS) * seed + SPLITS.index(split))
+    generator = torch.Generator().manual_seed(len(SPLITS) * config.seed + SPLITS.index(split))
     positions, present, counts = data.draw_constellations(
-        size, generator, repetitions=repetitions, max_rotation=max_rotation, noise=noise, presence=presence, quirk=quirk
+        size,
+        generator,
+        repetitions=config.repetitions,
+        max_rotation=config.max_rotation,
+        noise=config.noise,
+        presence=config.presence,
+        quirk=config.quirk,
     )
     features = {
         "constant": lambda: torch.ones_like(positions[..., :1]),
         "distances": lambda: data.sorted_distances(positions, present),
         "moments": lambda: data.power_means(positions, present),
-    }[content]()
-    return Samples({"positions": positions, "features": features, "mask": present, "counts": counts}).to(torch.float32)
+        "local": lambda: _local(config.box * positions, present),
+    }[config.content]()
+    return Samples({"positions": config.box * positions, "features": features, "mask": present, "counts": counts}).to(torch.float32)
+
+
+def _local(positions: Float[Tensor, "b n 2"], present: Bool[Tensor, "b n"]) -> Float[Tensor, "b n f"]:
+    """Distances to the nearest points, and the share of the corners that are present."""
+    share = present.double().mean(1)[:, None, None].expand(-1, present.shape[1], 1)
+    return torch.cat((data.nearest_distances(positions, present, NEAREST), share), -1)
 
 
 def _check(config: ConstellationConfig) -> None:
@@ -232,5 +250,7 @@ def _check(config: ConstellationConfig) -> None:
     for name in ("max_rotation", "presence"):
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name} is {getattr(config, name)}: give a number from 0 to 1")
+    if not config.box > 0:
+        raise ConfigError(f"box is {config.box}: give a positive number")
     if not config.noise >= 0:
         raise ConfigError(f"noise is {config.noise}: give 0 or more")
