@@ -122,6 +122,7 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         (("study",), "give a task"),
         (("study", "none.toml"), "there is no file none.toml"),
         (("study", "nbody", "--task.train-size", "3"), "give --sizes instead"),
+        (("study", "geometry-toys", "--task.train-size", "3"), "give --sizes instead"),
         (("bench", "none"), "there is no benchmark 'none': give "),
     ],
 )
@@ -259,6 +260,10 @@ def test_study_hands_its_flags_on_and_writes_the_report(monkeypatch: pytest.Monk
     assert seen["directory"] == Path("here")
     assert seen["executor"] is None
     assert capsys.readouterr().out == "the text of findings\n\nhere/report.html\n"
+    # a task whose training set has a size of its own
+    assert main(["study", "geometry-toys", "--task.problem", "norm", "--sizes", "10", "20", "--out", "there"]) == 0
+    assert seen["config"].task["problem"] == "norm"
+    assert "train_size" not in seen["config"].task
 
 
 def test_demo_prints_where_its_report_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,9 @@ def test_training_objects_are_turned_anew_in_every_step_and_test_objects_never()
     one, two = (task.prepare(batch, seeded(seed))["positions"] for seed in (1, 2))
     assert (one - two).abs().max() > 0.1
     torch.testing.assert_close(torch.cdist(one, one), torch.cdist(two, two), rtol=0, atol=1e-3)
+    high = Shapes3DConfig(heights=True, **SMALL).build()
+    turned = high.prepare(high.splits.train.take(slice(4)), seeded(1))
+    assert torch.equal(turned["features"], turned["positions"][..., 2:])
     assert torch.equal(task.prepare(batch, seeded(1))["positions"], one)
     assert torch.equal(task.splits.test["positions"], Shapes3DConfig(**SMALL).build().splits.test["positions"])
 
@@ -101,7 +104,7 @@ def test_heights_are_fed_and_leave_turns_about_the_vertical_axis_alone(generator
     model = SE3TransformerConfig(degrees=2, channels=4, depth=1, heads=2, radial_width=8).build(task.signature).double()
 
     def network(positions: Tensor) -> Tensor:
-        return model(**task.inputs({"positions": positions}))
+        return model(**task.inputs({"positions": positions, "features": positions[..., 2:]}))
 
     about = equivariance_error(network, {"positions": batch["positions"]}, task.symmetry, generator=generator)
     any_way = Shapes3DConfig(**SMALL).build().symmetry

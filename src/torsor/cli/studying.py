@@ -76,7 +76,8 @@ def _study_config(settings: Any) -> Any:
     from torsor.study import StudyConfig
 
     task = {key: value for key, value in named_to_mapping(TASKS, settings.task).items() if value is not None}
-    if task.pop("train_size", None) is not None:
+    default = getattr(type(settings.task)(), "train_size", None)
+    if task.pop("train_size", default) != default:
         raise ConfigError("--task.train-size is what a study varies: give --sizes instead")
     own = {field.name: getattr(settings, field.name) for field in fields(StudyConfig) if field.name not in ("task", "train")}
     models = {name: {"name": own[name]} for name in MODELS_OF_STUDY}

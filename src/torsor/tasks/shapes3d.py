@@ -135,19 +135,23 @@ class Shapes3DTask(Task):
             generator = torch.Generator().manual_seed(3 * self.config.seed + SPLITS.index(split))
             pose = self.config.train_pose if split == "train" else self.config.test_pose
             positions = posed(samples["positions"], pose, generator)
-            parts.append(Samples({"positions": positions, "label": samples["label"]}).to(torch.float32))
+            parts.append(Samples({**self._seen_as(positions), "label": samples["label"]}).to(torch.float32))
         return Splits(*parts)
 
     def prepare(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Turn the objects of a training batch anew."""
-        return {**batch, "positions": posed(batch["positions"], self.config.train_pose, generator)}
+        return {**batch, **self._seen_as(posed(batch["positions"], self.config.train_pose, generator))}
 
     def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The arguments of `forward`; heights are told from the positions, batch by batch."""
+        """The arguments of `forward`; the heights of points above each other are told here, because those of all objects fill a memory."""
         inputs = super().inputs(batch)
         if self.config.heights:
-            inputs["features"], inputs["edge_features"] = heights(batch["positions"])
+            inputs["edge_features"] = heights(batch["positions"])[1]
         return inputs
+
+    def _seen_as(self, positions: Float[Tensor, "b n 3"]) -> dict[str, Tensor]:
+        """Positions, and heights where they are fed."""
+        return {"positions": positions} | ({"features": heights(positions)[0]} if self.config.heights else {})
 
     def loss(self, output: Float[Tensor, "b k"], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Cross entropy."""
