@@ -1,4 +1,4 @@
-"""Kernels against e3nn and the definition, and the two paths against each other."""
+"""Kernels against e3nn and the definition, and the paths against each other."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torsor.groups import SO
 from torsor.nn.depthwise import DepthwiseKernel
 from torsor.nn.edges import DenseEdges, dense_edges
 from torsor.nn.fiber import Fiber
-from torsor.nn.frames import EdgeFrames, Frames, SpaceFrames
+from torsor.nn.frames import EdgeFrames, Frames, SenderFrames, SpaceFrames
 from torsor.nn.radial import RadialSettings
 from torsor.nn.tensor_field import TensorFieldKernel, terms
 from torsor.representations import wigner_blocks
@@ -57,6 +57,20 @@ def test_messages_of_both_paths_agree(case: str, coincident: bool, generator: to
     for a, b in zip(kernel(sent, space), kernel(sent, along), strict=True):
         assert a.abs().max() > 0.1
         torch.testing.assert_close(along.total(b), space.total(a), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("neighbours", [None, 2])
+def test_messages_contracted_at_the_sender_are_those_of_each_edge(case: str, neighbours: int | None, generator: torch.Generator) -> None:
+    fiber_in, outputs, settings = Fiber(CASES[case][0]), CASES[case][1], CASES[case][2]
+    edges = dense_edges(cloud(generator, coincident=True), neighbours=neighbours)
+    kernel = TensorFieldKernel(fiber_in, tuple(Fiber(o, 2) for o in outputs), RADIAL, **settings).double()
+    l_max = max(kernel.l_max, fiber_in.l_max)
+    x = features(fiber_in, edges, generator)
+    found = kernel.by_sender(x, SenderFrames(edges, l_max))
+    for a, b in zip(kernel(edges.send(x), SpaceFrames(edges, l_max)), found, strict=True):
+        assert a.abs().max() > 0.1
+        torch.testing.assert_close(b, a, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("settings", [{}, {"parity": True}, {"orders": 1}], ids=str)

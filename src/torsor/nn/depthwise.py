@@ -8,7 +8,7 @@ Axes: e edges, h hidden units, q trunks, s slots (terms of all pairs of degrees)
 
 from __future__ import annotations
 
-from math import pi
+from math import pi, prod
 
 import torch
 from jaxtyping import Float
@@ -71,10 +71,10 @@ class DepthwiseKernel(nn.Module):
         for l in range(self.l_out + 1):
             message = torch.zeros(())
             for k in range(self.l_in + 1):
-                basis = frames.basis(l, k, tuple(terms(l, k, self.parity)))
+                basis = frames.basis(l, k, 1 + self.parity)
                 part = features[:, k * k : (k + 1) ** 2, 0].to(basis.dtype)
                 places = [i for i, slot in enumerate(self.slots) if slot[:2] == (l, k)]
-                message = message + (torch.einsum("eajb,ebc->eajc", basis, part)[:, :, :, None] * radial[:, None, places]).sum(2)
+                message = message + (torch.einsum("eabj,ebc->eajc", basis, part)[:, :, :, None] * radial[:, None, places]).sum(2)
             outs.append(message)
         return torch.cat(outs, 1)
 
@@ -92,34 +92,34 @@ class DepthwiseKernel(nn.Module):
 
     def _in_edge_frames(self, hidden: Tensor, local: Tensor, frames: EdgeFrames) -> Float[Tensor, "e _ p c"]:
         """y_0 = h_0 g_0; y_m - i y_{-m} = (h_m + i h_{-m}) (g_m - i g_{-m})."""
-        outs, ins = self.l_out + 1, self.l_in + 1
-        numbers, start, row, parts = self._slots(hidden, frames), 0, 0, []
-        for m in range(min(self.l_in, self.l_out, self.orders) + 1):
-            signs = 1 if m == 0 or self.parity else 2
-            count = ins - m
-            h = torch.unflatten(numbers[:, start : start + signs * (outs - m) * count], 1, (signs, outs - m, count))
-            plus = local[:, None, row : row + count]
-            start, row = start + h.shape[1] * h.shape[2] * h.shape[3], row + count
+        counts = [self.l_in + 1 - abs(m) for m in range(self.l_in + 1) for _ in ((1,) if m == 0 else (1, -1))]
+        rows, parts = [row[:, :, None] for row in torch.split(local, counts, 1)], []
+        for m, numbers in enumerate(self._slots(hidden, frames)):
             if m == 0:
-                parts.append((h[:, 0] * plus).sum(2))
+                parts.append((numbers[0] * rows[0]).sum(1))
                 continue
-            minus = local[:, None, row : row + count]
-            row += count
-            up, down = h[:, 0] * plus, h[:, 0] * minus
+            plus, minus = rows[2 * m - 1 : 2 * m + 1]
+            up, down = numbers[0] * plus, numbers[0] * minus
             if not self.parity:
-                up, down = up + h[:, 1] * minus, down - h[:, 1] * plus
-            parts += [up.sum(2), down.sum(2)]
+                up, down = torch.addcmul(up, numbers[1], minus), torch.addcmul(down, numbers[1], plus, value=-1)
+            parts += [up.sum(1), down.sum(1)]
         message = torch.cat(parts, 1)
-        message = torch.nn.functional.pad(message, (0, 0, 0, 0, 0, outs**2 - message.shape[1]))
+        message = torch.nn.functional.pad(message, (0, 0, 0, 0, 0, (self.l_out + 1) ** 2 - message.shape[1]))
         return message if frames.coincident is None else message + self._in_place(hidden.where(frames.coincident, 0), local)
 
-    def _slots(self, hidden: Tensor, frames: EdgeFrames) -> Float[Tensor, "e s p c"]:
-        """The numbers h of each edge, zero between points in the same place."""
+    def _slots(self, hidden: Tensor, frames: EdgeFrames) -> list[tuple[Float[Tensor, "e k l p c"], ...]]:
+        """For each order m the numbers h_m and (without parity) h_{-m} of each edge, zero between points in the same place."""
         degrees_in = " ".join(map(str, range(self.l_in + 1)))
         table = order_table.like(self.weight, self.l_out, self.l_in, degrees_in, int(self.parity), self.orders)
         if frames.coincident is not None:
             hidden = hidden.masked_fill(frames.coincident, 0)
-        return self._radial(hidden, torch.tensordot(table, self.weight, 1))
+        orders = range(min(self.l_in, self.l_out, self.orders) + 1)
+        shapes = [(1 if m == 0 or self.parity else 2, self.l_out + 1 - m, self.l_in + 1 - m) for m in orders]
+        blocks = torch.split(torch.tensordot(table, self.weight, 1), [prod(shape) for shape in shapes])
+        # degrees out beside projections: gradients of the features are sums over both, which is slow across an axis in between
+        turned = [torch.unflatten(block, 0, shape).transpose(1, 2).flatten(0, 2) for block, shape in zip(blocks, shapes, strict=True)]
+        numbers = torch.split(self._radial(hidden, torch.cat(turned)), [prod(shape) for shape in shapes], 1)
+        return [torch.unflatten(h, 1, (signs, ins, outs)).unbind(1) for h, (signs, outs, ins) in zip(numbers, shapes, strict=True)]
 
     def _in_place(self, hidden: Tensor, local: Tensor) -> Float[Tensor, "e _ p c"]:
         """Messages between points in the same place: only J = 0, which multiplies each degree by a number."""

@@ -11,14 +11,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from math import isqrt
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from torsor.nn.edges import DenseEdges, Edges
+from torsor.nn.sender_contraction import SenderOrder
 from torsor.representations.clebsch_gordan import couplings
 from torsor.representations.harmonics import spherical_harmonics
+from torsor.representations.tables import Array, Table
 from torsor.representations.wigner import edge_frames
 
 
@@ -31,6 +34,30 @@ def order_major(l_max: int) -> list[tuple[int, int]]:
 def degree_major(l_max: int) -> list[tuple[int, int]]:
     """(degree, order) of each component in space."""
     return [(l, m) for l in range(l_max + 1) for m in range(-l, l + 1)]
+
+
+@Table
+def basis_table(l: int, k: int, step: int) -> Array:
+    """Couplings from the harmonics of all J = |l - k|..l + k to the kernels of every `step`-th of them, `[harmonics, a b j]`."""
+    chosen = range(abs(l - k), l + k + 1, step)
+    table = np.zeros(((l + k + 1) ** 2 - (l - k) ** 2, 2 * l + 1, 2 * k + 1, len(chosen)))
+    for place, j in enumerate(chosen):
+        rows = slice(j * j - (l - k) ** 2, (j + 1) ** 2 - (l - k) ** 2)
+        table[rows, :, :, place] = couplings(l, k, j).transpose(2, 0, 1)
+    return table.reshape(len(table), -1)
+
+
+@Table
+def stacked_table(degrees: str, k: int, step: int) -> Array:
+    """`basis_table` of several degrees l one after the other on both axes a and j, zero between different ones."""
+    each = [int(l) for l in degrees.split()]
+    tables = [basis_table(l, k, step).reshape((l + k + 1) ** 2 - (l - k) ** 2, 2 * l + 1, 2 * k + 1, -1) for l in each]
+    stacked = np.zeros(((max(each) + k + 1) ** 2, sum(2 * l + 1 for l in each), 2 * k + 1, sum(t.shape[-1] for t in tables)))
+    row, column = 0, 0
+    for l, table in zip(each, tables, strict=True):
+        stacked[(l - k) ** 2 : (l + k + 1) ** 2, row : row + 2 * l + 1, :, column : column + table.shape[-1]] = table
+        row, column = row + 2 * l + 1, column + table.shape[-1]
+    return stacked.reshape(len(stacked), -1)
 
 
 class Frames(ABC):
@@ -73,15 +100,14 @@ class SpaceFrames(Frames):
         super().__init__(edges)
         # edges between points in the same place have the zero vector, whose harmonics are those of degree 0 alone
         self.harmonics = spherical_harmonics(2 * l_max, edges.vectors, normalization="integral")
-        self._bases: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
+        self._bases: dict[tuple[int, int, int], Tensor] = {}
 
-    def basis(self, l: int, k: int, terms: tuple[int, ...]) -> Float[Tensor, "e a j b"]:
-        """W_J^{lk} of each edge, for some J."""
-        key = (l, k, terms)
+    def basis(self, l: int, k: int, step: int = 1) -> Float[Tensor, "e a b j"]:
+        """W_J^{lk} of each edge, for J = |l - k|, |l - k| + step, .., l + k."""
+        key = (l, k, step)
         if key not in self._bases:
-            y = self.harmonics
-            kernels = [torch.tensordot(y[:, j * j : (j + 1) ** 2], couplings.like(y, l, k, j), ([1], [2])) for j in terms]
-            self._bases[key] = torch.stack(kernels, 2)
+            y = self.harmonics[:, (l - k) ** 2 : (l + k + 1) ** 2]
+            self._bases[key] = torch.unflatten(y @ basis_table.like(y, l, k, step), 1, (2 * l + 1, 2 * k + 1, -1))
         return self._bases[key]
 
     @staticmethod
@@ -100,6 +126,35 @@ class SpaceFrames(Frames):
     def total(self, y: Float[Tensor, "e p c"]) -> Float[Tensor, "N m c"]:
         """Add up the messages that a node receives."""
         return self.edges.total(y)
+
+
+class SenderFrames(SpaceFrames):
+    """The coordinates of space again, with the edges also at hand in the order of their senders, for `contract_by_sender`.
+
+    Args:
+        edges: the edges.
+        l_max: highest degree of features.
+    """
+
+    def __init__(self, edges: Edges, l_max: int) -> None:
+        super().__init__(edges, l_max)
+        self.order = SenderOrder.of(edges.source, edges.nodes)
+        self._at_places = self.harmonics.index_select(0, self.order.filled)
+        self._together: dict[tuple[str, int, int], Tensor] = {}
+
+    def kernels(self, degrees: tuple[int, ...], k: int, step: int = 1) -> Float[Tensor, "T a b j"]:
+        """`basis` of several degrees l one after the other on both axes a and j, at the places of the order."""
+        key = (" ".join(map(str, degrees)), k, step)
+        if key not in self._together:
+            highest = max(degrees)
+            flat = self._at_places[:, : (highest + k + 1) ** 2] @ stacked_table.like(self._at_places, *key)
+            self._together[key] = torch.unflatten(flat, 1, (sum(2 * l + 1 for l in degrees), 2 * k + 1, -1))
+        return self._together[key]
+
+    @staticmethod
+    def serves(edges: Edges) -> bool:
+        """Whether the order of these edges can be known: not where tensors are traced or batched by `torch.func`."""
+        return not _abstract(edges.vectors)
 
 
 class EdgeFrames(Frames):
@@ -146,7 +201,12 @@ class EdgeFrames(Frames):
         """D(R_u)^T x."""
         if x.shape[-2] == 1:
             return x
-        return _product(self._turn(_degree(x)).transpose(1, 2), x)
+        turn = self._turn(_degree(x)).transpose(1, 2)
+        if x.shape[-2] > 4:
+            return _product(turn, x)
+        # where the product is its definition, leaving the scalar out saves nearly half of it
+        scalar, vector = torch.split(x.to(turn.dtype), [1, 3], 1)
+        return torch.cat([scalar, _product(turn[:, 1:, 1:], vector)], 1)
 
     def receive(self, x: Float[Tensor, "N m c"]) -> Float[Tensor, "e p c"]:
         """D(R_u)^T x of the receiver."""
@@ -165,9 +225,11 @@ class EdgeFrames(Frames):
 
 def _any(flags: Tensor) -> bool:
     """Whether a flag is set; yes where the answer cannot be known because tensors are traced or batched by `torch.func`."""
-    if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(flags):
-        return True
-    return bool(flags.any())
+    return _abstract(flags) or bool(flags.any())
+
+
+def _abstract(x: Tensor) -> bool:
+    return torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def _degree(x: Tensor) -> int:

@@ -23,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torsor.nn.fiber import Fiber
-from torsor.nn.frames import EdgeFrames, Frames, SpaceFrames, order_major
+from torsor.nn.frames import EdgeFrames, Frames, SenderFrames, SpaceFrames, order_major
 from torsor.nn.hidden_contraction import contract
 from torsor.nn.radial import SILU_POWER, RadialSettings, RadialTrunk
+from torsor.nn.sender_contraction import contract_by_sender
 from torsor.representations.clebsch_gordan import radial_tables, so2_tables
 from torsor.representations.tables import Array, Table
 
@@ -169,13 +170,51 @@ class TensorFieldKernel(nn.Module):
             moved, radial = [], []
             for k in self.fiber_in.degrees:
                 weight = self._coefficients((p, l, k))
-                basis = frames.basis(l, k, tuple(terms(l, k, self.parity)))
-                moved.append(torch.einsum("eajb,ebc->eajc", basis, self.fiber_in.take(features, k)).flatten(2))
+                basis = frames.basis(l, k, 1 + self.parity)
+                moved.append(torch.einsum("eabj,ebc->eajc", basis, self.fiber_in.take(features, k)).flatten(2))
                 radial.append(
                     torch.unflatten(self._trunk_of(hidden, (p, l, k)) @ weight.transpose(0, 1).flatten(1), 1, (-1, fiber.channels[l]))
                 )
             parts[l] = torch.cat(moved, -1) @ torch.cat(radial, 1)
         return fiber.join(parts)
+
+    # "sender"
+
+    def by_sender(self, features: Float[Tensor, "N m c"], frames: SenderFrames) -> tuple[Float[Tensor, "e _ _"], ...]:
+        """Messages of each projection in space, from the features of the points."""
+        order, step = frames.order, 1 + self.parity
+        hidden = [order.enter(trunk) for trunk in self.trunk(frames.edges).unbind(2)]
+        sent = {k: self.fiber_in.take(features, k).index_select(0, order.senders) for k in self.fiber_in.degrees}
+        parts: list[dict[int, Tensor]] = [{} for _ in self.outputs]
+        for projections, degrees in self._alike():
+            messages = []
+            for degrees_in in [self.fiber_in.degrees] if self.shared else [(k,) for k in self.fiber_in.degrees]:
+                z = hidden[0 if self.shared else self.pairs.index((projections[0], degrees[0], degrees_in[0]))]
+                weights = [torch.cat([self._wide(projections, l, k) for l in degrees]) for k in degrees_in]
+                bases = [frames.kernels(degrees, k, step) for k in degrees_in]
+                messages.append(contract_by_sender([sent[k] for k in degrees_in], z, bases, weights, order.groups))
+            total = messages[0] if self.shared else torch.stack(messages).sum(0)
+            found = torch.split(order.leave(total), [2 * l + 1 for l in degrees], 1)
+            for l, message in zip(degrees, found, strict=True):
+                for p, part in zip(projections, torch.split(message, [self.outputs[p].channels[l] for p in projections], 2), strict=True):
+                    parts[p][l] = part
+        return tuple(fiber.join(part) for fiber, part in zip(self.outputs, parts, strict=True))
+
+    def _wide(self, projections: tuple[int, ...], l: int, k: int) -> Float[Tensor, "j h c o"]:
+        """The parameters of several projections side by side."""
+        return torch.cat([self._coefficients((p, l, k)) for p in projections], 3)
+
+    def _alike(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Projections and degrees whose messages are computed in one: the same trunk, and for all degrees the same channels."""
+        if not self.shared:
+            return [((p,), (l,)) for p, fiber in enumerate(self.outputs) for l in fiber.degrees]
+        alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for l in range(self.l_max + 1):
+            channels = tuple(fiber.channels[l] if l <= fiber.l_max else 0 for fiber in self.outputs)
+            if any(channels):
+                # from degree 2 on the zeros between degrees would take more memory than fewer products save time
+                alike.setdefault((max(l, 1), channels), []).append(l)
+        return [(tuple(p for p, count in enumerate(channels) if count), tuple(degrees)) for (_, channels), degrees in alike.items()]
 
     # "so2"
 

@@ -1,4 +1,4 @@
-"""What the paper's layers must do beyond what every model must: attention, limits, degenerate clouds, forces, and the two paths."""
+"""What the paper's layers must do beyond what every model must: attention, limits, degenerate clouds, forces, and the paths."""
 
 from math import pi, sqrt
 
@@ -217,7 +217,7 @@ def test_uniform_attention_is_the_tensor_field_layer_without_self_term() -> None
     torch.testing.assert_close(frames.total(message * weights.repeat_interleave(2, -1)), field.last(x, frames), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("path", ["cg", "so2"])
+@pytest.mark.parametrize("path", ["cg", "so2", "sender"])
 def test_points_in_the_same_place_exchange_only_the_isotropic_term(path: str) -> None:
     model = make(depth=0, final="tfn", rep_in="2x0e + 2x1o + 2x2e", rep_out="2x0e + 2x1o + 2x2e", edge_features=0, path=path)
     batch = model.signature.example(batch=1, points=2, dtype=torch.float64)
@@ -238,7 +238,7 @@ def test_points_in_the_same_place_exchange_only_the_isotropic_term(path: str) ->
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("path", ["cg", "so2"])
+@pytest.mark.parametrize("path", ["cg", "so2", "sender"])
 @pytest.mark.parametrize("kind", ["generic", "polar edges", "collinear"])
 def test_forces_are_those_of_finite_differences(path: str, kind: str, generator: torch.Generator) -> None:
     model = make(rep_out="1x0e", pool="sum", path=path)
@@ -293,10 +293,11 @@ def test_published_molecule_network_runs_on_bonds() -> None:
     torch.testing.assert_close(together[:1], alone)
 
 
+@pytest.mark.parametrize("other", ["cg", "sender"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_both_paths_have_equal_outputs_and_gradients(variant: str) -> None:
+def test_all_paths_have_equal_outputs_and_gradients(variant: str, other: str) -> None:
     model = make(**VARIANTS[variant], path="so2")
-    twin = same_weights(model, "cg")
+    twin = same_weights(model, other)
     batch, found = inputs(model), []
     for network in (model, twin):
         x, f = batch["positions"].clone().requires_grad_(), batch["features"].clone().requires_grad_()
@@ -318,13 +319,31 @@ def test_weights_convert_to_frames_of_edges_and_back(variant: str) -> None:
         torch.testing.assert_close(value, before[name], atol=1e-12, rtol=0)
 
 
-def test_the_path_is_chosen_by_degree_width_and_trunk() -> None:
-    assert SE3Transformer("1x0e", "1x0e", degrees=1).path == "cg"
-    assert SE3Transformer("1x0e", "1x1o", degrees=2, channels=8).path == "cg"
-    assert SE3Transformer("1x0e", "1x1o", degrees=2, channels=16).path == "so2"
-    assert SE3Transformer("1x0e", "1x1o", degrees=3, channels=8).path == "so2"
-    assert published_nbody().path == "cg"
-    assert published_nbody(path="so2").path == "so2"
+def pairs_of(points: int) -> Edges:
+    return dense_edges(torch.randn(1, points, 3, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize(
+    ("path", "points", "settings"),
+    [
+        ("cg", 3, {"degrees": 1}),
+        ("cg", 3, {"degrees": 2, "channels": 8}),
+        ("so2", 3, {"degrees": 2, "channels": 16}),
+        ("so2", 3, {"degrees": 3, "channels": 8}),
+        ("so2", 40, {"degrees": 3, "channels": 8, "kernel": "depthwise"}),
+        ("so2", 40, {"degrees": 3, "channels": 16, "relative_position": "add"}),
+        ("sender", 40, {"degrees": 3, "channels": 16}),
+        ("sender", 9, {"degrees": 2, "channels": 16}),
+        ("so2", 9, {"degrees": 3, "channels": 16}),
+    ],
+)
+def test_the_path_is_chosen_by_degree_width_and_edges(path: str, points: int, settings: dict) -> None:
+    assert SE3Transformer("1x0e", "1x0e", **settings).path(pairs_of(points)) == path
+
+
+def test_the_path_of_published_networks_can_be_chosen() -> None:
+    assert published_nbody().path(pairs_of(5)) == "cg"
+    assert published_nbody(path="so2").path(pairs_of(5)) == "so2"
 
 
 def test_a_state_of_other_settings_is_refused() -> None:

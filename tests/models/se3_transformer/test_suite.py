@@ -42,6 +42,10 @@ class TestNearestNeighboursInSpace(Suite):
     settings: ClassVar[dict[str, object]] = {"neighbours": 2, "path": "cg", "keys": "tied", "attention": "per_degree"}
 
 
+class TestContractedAtTheSender(Suite):
+    settings: ClassVar[dict[str, object]] = {"neighbours": 2, "path": "sender", "attention": "per_degree"}
+
+
 class TestRadiusWithSparseOptions(Suite):
     settings: ClassVar[dict[str, object]] = {
         "radius": 2.5,

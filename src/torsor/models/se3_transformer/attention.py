@@ -17,7 +17,7 @@ from torsor.errors import SignatureError
 from torsor.models.se3_transformer.config import SE3TransformerConfig
 from torsor.nn.depthwise import DepthwiseKernel
 from torsor.nn.fiber import Fiber
-from torsor.nn.frames import Frames, degree_major
+from torsor.nn.frames import Frames, SenderFrames, degree_major
 from torsor.nn.irreps_linear import AttentiveLinear, IrrepsLinear
 from torsor.nn.radial import RadialSettings
 from torsor.nn.tensor_field import TensorFieldKernel
@@ -57,6 +57,8 @@ class Messages(nn.Module):
 
     def forward(self, features: Float[Tensor, "N m c"], frames: Frames) -> tuple[Float[Tensor, "e _ _"], ...]:
         """Messages in local coordinates, one tensor for each projection."""
+        if isinstance(frames, SenderFrames) and isinstance(self.kernel, TensorFieldKernel) and self.position == "none":
+            return self.kernel.by_sender(features, frames)
         if self.position == "none" and self.before is not None:
             # channels are mixed at the nodes, of which there are fewer than edges
             sent = frames.edges.send(self.before(features))

@@ -30,9 +30,12 @@ class SE3TransformerConfig(Settings):
         radius: only points nearer than this do, None for all.
         cut: "smooth", edges fade out towards the radius or the first point that is no neighbour, or "sharp" (published). With a sharp
             cut and several points equally far away, which of them are neighbours depends on rounding.
-        path: "so2" computes messages in the frame of each edge, "cg" in space; same parameters, same result. "auto" takes the faster one:
-            "cg" for scalars alone, for at most 8 channels of degrees 0 and 1, and where each pair of degrees has a trunk of its own (hidden
-            units cannot be shared there, so contracting in the hidden layer gains nothing); else "so2", which also needs less memory.
+        path: how messages are computed; same parameters, same result. "so2" in the frame of each edge, "cg" in space, "sender" in space
+            with the weights contracted at the points that send (full kernels without relative position; elsewhere, and where tensors are
+            traced or batched by `torch.func`, the same as "cg"). "auto" takes the faster one: "sender" where points send along so many
+            edges that it needs much fewer operations (all pairs, or degrees 0 and 1); "cg" for scalars alone, for at most 8 channels of
+            degrees 0 and 1, and where each pair of degrees has a trunk of its own (hidden units cannot be shared there, so contracting in
+            the hidden layer gains nothing); else "so2".
         kernel: "full", a weight for each pair of channels, or "depthwise", each channel by itself (cheaper, not equivalent).
         trunk: "shared", one radial trunk for all kernels of a layer, or "per_pair", one for each projection and pair of degrees
             (published; a depthwise kernel has one trunk).
@@ -71,7 +74,7 @@ class SE3TransformerConfig(Settings):
     neighbours: int | None = None
     radius: float | None = None
     cut: Literal["smooth", "sharp"] = "smooth"
-    path: Literal["auto", "cg", "so2"] = "auto"
+    path: Literal["auto", "cg", "so2", "sender"] = "auto"
     kernel: Literal["full", "depthwise"] = "full"
     trunk: Literal["shared", "per_pair"] = "shared"
     radial: Literal["smooth", "published"] = "smooth"

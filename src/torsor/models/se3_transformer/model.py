@@ -20,9 +20,10 @@ from torsor.models.se3_transformer.attention import AttentionBlock, TensorFieldL
 from torsor.models.se3_transformer.config import SE3TransformerConfig
 from torsor.nn.edges import Edges, dense_edges, sparse_edges
 from torsor.nn.fiber import Fiber, FiberLayout
-from torsor.nn.frames import EdgeFrames, Frames, SpaceFrames
+from torsor.nn.frames import EdgeFrames, Frames, SenderFrames, SpaceFrames
 from torsor.nn.irreps_norm import Gate, IrrepsLayerNorm, NormBias, NormNetwork
 from torsor.nn.pooling import pool_points
+from torsor.nn.tensor_field import terms
 from torsor.representations import Irreps
 from torsor.signatures import PointClouds, Pool
 
@@ -106,17 +107,31 @@ class SE3Transformer(nn.Module):
         heads = config.heads if config.last_heads is None else config.last_heads
         self.last = AttentionBlock(fibers[-1], last, config, radial, values, heads, config.last_interaction)
 
-    @property
-    def path(self) -> str:
-        """How messages are computed, "cg" or "so2"."""
+    def path(self, edges: Edges) -> str:
+        """How messages along these edges are computed: "cg", "so2" or "sender"."""
         config = self.config
         if config.path != "auto":
             return config.path
         if self.l_max == 0 or (config.trunk == "per_pair" and config.kernel == "full"):
             return "cg"
+        if config.kernel == "full" and config.relative_position == "none" and SenderFrames.serves(edges) and self._many(edges):
+            return "sender"
         # measured on a CPU: below this the number of operations costs more than the arithmetic in them
         small = self.l_max == 1 and config.hidden().width <= 8 and config.kernel == "full"
         return "cg" if small else "so2"
+
+    def _many(self, edges: Edges) -> bool:
+        """Whether points send along so many edges that contracting there is faster than contracting at the edges.
+
+        Counted forward and backward, in products of a hidden unit and a pair of channels, for each edge. At the sender, everything is
+        computed twice in the backward pass; without a sum over channels what is left for an edge is fewer by their number.
+        """
+        pairs = [(l, k) for l in range(self.l_max + 1) for k in range(self.l_max + 1)]
+        at_sender = sum((2 * k + 1) * len(terms(l, k, self.config.parity)) for l, k in pairs)
+        at_edge = sum(1 + (2 if self.config.parity else 3) * min(l, k) for l, k in pairs)
+        count = 4 * at_sender * (edges.nodes / max(edges.source.shape[0], 1) + 1 / self.config.hidden().width)
+        # measured on a CPU: products of many small matrices take longer than those of a few large ones
+        return count < 0.6 * 3 * at_edge
 
     def forward(
         self,
@@ -177,13 +192,19 @@ class SE3Transformer(nn.Module):
 
     def _run(self, features: Float[Tensor, "N d"], edges: Edges) -> Float[Tensor, "N _"]:
         """All layers."""
-        frames: Frames
         with torch.autocast(features.device.type, enabled=False):
-            frames = EdgeFrames(edges, self.l_max) if self.path == "so2" else SpaceFrames(edges, self.l_max)
+            frames = self._frames(edges)
         x = self.layout_in.dense(features)
         for block, after in zip(self.blocks, self.nonlinearities, strict=True):
             x = after(block(x, frames))
         return self.layout_out.flat(self.last(x, frames))
+
+    def _frames(self, edges: Edges) -> Frames:
+        path = self.path(edges)
+        if path == "so2":
+            return EdgeFrames(edges, self.l_max)
+        by_sender = path == "sender" and SenderFrames.serves(edges)
+        return SenderFrames(edges, self.l_max) if by_sender else SpaceFrames(edges, self.l_max)
 
     def _read(self, pooled: Float[Tensor, "b d"]) -> Float[Tensor, "b _"]:
         output: Tensor = pooled if self.readout is None else self.readout(pooled)
