@@ -22,7 +22,7 @@ from torch.nn.functional import linear
 from torsor.nn.multivector_slots import map_slots, slot_blocks, slot_maps, spreading
 from torsor.representations import GeometricAlgebra
 
-Initialisation = Literal["corrected", "official", "small", "unit_scalar", "almost_unit_scalar"]
+Initialisation = Literal["default", "small", "unit_scalar", "almost_unit_scalar"]
 Implementation = Literal["auto", "component", "dense"]
 _SCALES = {"small": 0.1, "unit_scalar": 0.1, "almost_unit_scalar": 0.5}
 _SHIFTS = {"unit_scalar": 1.0, "almost_unit_scalar": 1.0}
@@ -56,7 +56,7 @@ class MultivectorLinear(nn.Module):
         *,
         reflections: bool = True,
         bias: bool = True,
-        initialisation: Initialisation = "corrected",
+        initialisation: Initialisation = "default",
         implementation: Implementation = "auto",
     ) -> None:
         super().__init__()
@@ -81,16 +81,15 @@ class MultivectorLinear(nn.Module):
         Uniform, so that with inputs of unit variance each map adds its share to the variance of the outputs.
 
         Args:
-            how: "official" is the released code of the paper; there the weights of the grade 0 are not reduced where scalars feed it too,
-                as was intended, and "corrected" does reduce them. "small" is "corrected" times 0.1; "unit_scalar" is that, and the grade 0
-                begins near 1; "almost_unit_scalar" is "corrected" times 0.5, and near 1.
+            how: "default"; "small" is that times 0.1; "unit_scalar" is "small", and the grade 0 begins near 1; "almost_unit_scalar" is
+                "default" times 0.5, and near 1.
             channels: which multivector channels of the output.
         """
         channels_in = self.weight.shape[1]
         scalars_in = self.scalars_in
         scale = _SCALES.get(how, 1.0)
         bounds = scale * _bounds(self.metric, self.reflections) / channels_in**0.5
-        if scalars_in and how != "official":
+        if scalars_in:
             bounds[0] /= 2**0.5
         for weight, bound in zip(self.weight, bounds.tolist(), strict=True):
             weight[:, channels].uniform_(-bound, bound)
@@ -102,6 +101,17 @@ class MultivectorLinear(nn.Module):
             self.bias[channels].uniform_(-bound, bound).add_(_SHIFTS.get(how, 0.0))
         if self.to_scalars is not None:
             self._initialise_scalars(channels_in, scalars_in)
+
+    @torch.no_grad()
+    def undo_correction(self) -> None:
+        """Weights as the released code of the paper draws them, for G(3, 0, 1).
+
+        There those of the grade 0 are not smaller where scalars feed it too, as was intended, and those of the grade 3 leave e123 half of
+        the variance that other components have.
+        """
+        self.weight[3] /= 2**0.5
+        if self.scalars_in:
+            self.weight[0] *= 2**0.5
 
     def _initialise_scalars(self, channels_in: int, scalars_in: int) -> None:
         """Both sources of the scalars give one half of their variance."""
@@ -118,11 +128,10 @@ class MultivectorLinear(nn.Module):
         self, x: Float[Tensor, "16 *tokens c"], s: Float[Tensor, "*tokens s"] | None = None
     ) -> tuple[Float[Tensor, "16 *tokens d"], Float[Tensor, "*tokens r"]]:
         """Map multivectors and scalars; None stands for no scalars."""
+        multivectors = self._multivectors(x, self._grade0(s))
         if self.to_scalars is None:
-            scalars = x[0, ..., :0]
-        else:
-            scalars = self.to_scalars(x[0] if s is None else torch.cat((x[0], s), -1))
-        return self._multivectors(x, self._grade0(s)), scalars
+            return multivectors, x[0, ..., :0]
+        return multivectors, self.to_scalars(x[0] if s is None else torch.cat((x[0], s), -1))
 
     def _grade0(self, s: Tensor | None) -> Tensor | None:
         """What scalars and bias add to the grade 0."""
@@ -160,12 +169,12 @@ class MultivectorLinear(nn.Module):
 def _bounds(metric: str, reflections: int) -> Tensor:
     """How far the weights of each map may reach, for one channel.
 
-    For G(3, 0, 1) those of the released code, which in units of the map are 1 for the grades 0 to 2 and sqrt(1/2) for all others; for other
-    algebras, the maps that feed a component share its variance.
+    For G(3, 0, 1) in units of the map 1 for the grades 0 to 3, and sqrt(1/2) for all others; for other algebras, the maps that feed a
+    component share its variance.
     """
     maps = slot_maps(metric, reflections)
     norms = np.sqrt((maps != 0).sum((1, 2)))
     if metric == "0+++":
-        return torch.tensor(norms * np.sqrt([1.0] * 3 + [0.5] * (len(maps) - 3)))
+        return torch.tensor(norms * np.sqrt([1.0] * 4 + [0.5] * (len(maps) - 4)))
     feeding = (maps != 0).sum((0, 2)).max()
     return torch.tensor(norms / np.sqrt(feeding))

@@ -45,7 +45,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
+        packet = func._overloadpacket
+        # a product written into place costs what it costs elsewhere
+        formula = flop_registry.get(packet) or flop_registry.get(getattr(torch.ops.aten, packet.__name__.removesuffix("_"), packet))
         if formula is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from torsor.config import Settings
 from torsor.models.gatr.network import BlockSettings
 from torsor.nn.multivector_attention import Logits
 from torsor.nn.multivector_layers import Nonlinearity
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GATrConfig:
+class GATrConfig(Settings):
     """Settings of `GATr`.
 
     Args:
@@ -42,6 +43,7 @@ class GATrConfig:
         centre: feed positions relative to the centroid of the cloud. The model is equivariant under translations without it too, but far
             from the origin its numbers grow, and rounding with them.
         implementation: of the linear maps: "component", "dense" or "auto", by device.
+        initialisation: "corrected", or "official", as the released code draws its weights.
     """
 
     families: ClassVar[tuple[type, ...]] = (PointClouds,)
@@ -64,6 +66,7 @@ class GATrConfig:
     edge_width: int = 32
     centre: bool = True
     implementation: Implementation = "auto"
+    initialisation: Literal["corrected", "official"] = "corrected"
 
     def block_settings(self) -> BlockSettings:
         """What all blocks have in common."""
@@ -80,6 +83,7 @@ class GATrConfig:
             joins=self.joins,
             reflections=self.group == "E3",
             implementation=self.implementation,
+            initialisation=self.initialisation,
         )
 
     def build(self, signature: PointClouds) -> GATr:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torsor.nn.attention import needs_plain_attention
 from torsor.nn.multivector_attention import Context, Logits, MultivectorAttention, Visibility, visibility
 from torsor.nn.multivector_layers import GeometricMLP, MultivectorNorm, Nonlinearity
-from torsor.nn.multivector_linear import Implementation, Initialisation, MultivectorLinear
+from torsor.nn.multivector_linear import Implementation, MultivectorLinear
 from torsor.representations import PROJECTIVE, GeometricAlgebra
 
 
@@ -39,6 +39,7 @@ class BlockSettings:
         joins: use the join beside the product.
         reflections: linear maps that commute with reflections too.
         implementation: of the linear maps, see `MultivectorLinear`.
+        initialisation: "corrected", or "official" as the released code of the paper draws its weights, see `MultivectorLinear`.
     """
 
     channels: int = 16
@@ -54,6 +55,7 @@ class BlockSettings:
     joins: bool = True
     reflections: bool = True
     implementation: Implementation = "auto"
+    initialisation: Literal["corrected", "official"] = "corrected"
 
 
 class GATrBlock(nn.Module):
@@ -128,7 +130,6 @@ class GATrNetwork(nn.Module):
         reinsert: multivector channels of the input that are given to queries and keys of every block anew.
         reference: what the join is multiplied with: the mean component e123 of all input multivectors of the sample ("data"), or 1
             ("canonical", not equivariant under reflections).
-        initialisation: of the linear map at the end, see `MultivectorLinear`.
     """
 
     def __init__(
@@ -143,7 +144,6 @@ class GATrNetwork(nn.Module):
         settings: BlockSettings | None = None,
         reinsert: tuple[int, ...] = (),
         reference: Literal["data", "canonical"] = "data",
-        initialisation: Initialisation = "corrected",
     ) -> None:
         super().__init__()
         settings = BlockSettings() if settings is None else settings
@@ -152,9 +152,11 @@ class GATrNetwork(nn.Module):
         self.reference = reference if settings.joins else "canonical"
         self.embed = MultivectorLinear(algebra, channels_in, settings.channels, scalars_in, settings.scalars, **common)
         self.blocks = nn.ModuleList(GATrBlock(algebra, settings, len(reinsert)) for _ in range(blocks))
-        self.output = MultivectorLinear(
-            algebra, settings.channels, channels_out, settings.scalars, scalars_out, initialisation=initialisation, **common
-        )
+        self.output = MultivectorLinear(algebra, settings.channels, channels_out, settings.scalars, scalars_out, **common)
+        if settings.initialisation == "official":
+            for layer in self.modules():
+                if isinstance(layer, MultivectorLinear):
+                    layer.undo_correction()
 
     def forward(
         self,
