@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from torsor.config import Settings
 from torsor.errors import ConfigError, GroupError, unknown_name
 from torsor.signatures import PointClouds
 
@@ -59,7 +60,7 @@ def published_kernel(code: str, attention: str = "softmax") -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class LieTransformerConfig:
+class LieTransformerConfig(Settings):
     """Settings of `LieTransformer`. The defaults are exact and smooth; `published_...` give the authors' settings.
 
     Args:
