@@ -366,6 +366,40 @@ def test_noise_is_data_and_moves_along(generator):
         assert_equivariant(lambda x, noise: x + noise, {"x": x, "noise": noise}, symmetry=replace(contract, inputs={"x": Vectors()}))
 
 
+class Drawing(nn.Module):
+    """The sum of a vector and of noise that it draws itself, which has or has not the law of its turned copies."""
+
+    def __init__(self, offset: float = 0.0) -> None:
+        super().__init__()
+        self.offset = offset
+        self.symmetry = Symmetry(SO(3), {"x": Vectors(), "noise": Vectors()}, Vectors(), exactness="coupled")
+
+    def draw(self, inputs, generator):
+        return {"noise": torch.randn(inputs["x"].shape, generator=generator, dtype=inputs["x"].dtype) + self.offset}
+
+    def forward(self, x, noise=None):
+        return x if noise is None else x + noise
+
+
+def test_noise_that_a_module_draws_moves_along_and_its_means_are_compared(generator):
+    x = {"x": torch.randn(2, 3, generator=generator, dtype=torch.float64)}
+    report = assert_equivariant(Drawing(), x, samples=2)
+    assert [mean.draws for mean in report.means] == [8, 32, 128]
+    assert all(0 < mean.error < 5 * mean.standard_error for mean in report.means)
+    assert report.means[-1].standard_error < report.means[0].standard_error / 2
+    # coupled all the same, yet its law singles out a direction
+    off = equivariance_error(Drawing(offset=3.0), x, samples=2)
+    assert off.max_relative < 1e-14
+    assert off.means[-1].error > 5 * off.means[-1].standard_error
+
+
+def test_noise_that_is_given_is_not_drawn_again(generator):
+    x, noise = torch.randn(2, 2, 3, generator=generator, dtype=torch.float64)
+    report = equivariance_error(Drawing(), {"x": x, "noise": noise}, samples=2)
+    assert not report.means
+    assert report.max_relative < 1e-14
+
+
 # -- refusals --------------------------------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,15 @@ class Caller:
         with torch.no_grad(), _buffers_kept(self.module):
             return self.module(**inputs, **extra)
 
+    def noise(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """The noise arguments that a module with a `draw` asks for with these inputs, but for those that are given."""
+        draw = getattr(self.module, "draw", None)
+        if draw is None:
+            return {}
+        with torch.no_grad():
+            drawn = draw(inputs, torch.Generator(self.device).manual_seed(seed))
+        return {name: x for name, x in drawn.items() if inputs.get(name) is None}
+
 
 def module_name(module: Module) -> str:
     """Name of the class of a module, or of the function."""

@@ -37,8 +37,9 @@ def equivariance_error(
     """Measure ||f(g x) - g f(x)|| / ||f(x)|| for elements g of every kind that the group has.
 
     The module runs as it stands, in train or eval mode, without gradients, and is left as it was: its running statistics are put back after
-    every call, and the global random generators at the end. A module that takes a `generator` gets the same seed on both sides (the coupled
-    error), and its means over independent draws are compared too. If the inputs have a mask, what is behind it is replaced as well.
+    every call, and the global random generators at the end. A module with a `draw` (see `torsor.nn.noise`) gets noise that moves along with
+    the inputs, one that takes a `generator` the same seed on both sides (the coupled error); the means over independent draws are compared
+    too. If the inputs have a mask, what is behind it is replaced as well.
 
     Args:
         module: a module, or a function of named tensors.
@@ -98,8 +99,6 @@ class _Run:
 
     def __init__(self, module: Module, symmetry: Symmetry, inputs: Mapping[str, Any], generator: torch.Generator) -> None:
         self.symmetry = symmetry
-        self.given = dict(inputs)
-        self.inputs = in_double(inputs, symmetry.inputs)  # what the group acts on
         acted = [x for name, x in inputs.items() if name in symmetry.inputs and isinstance(x, Tensor)]
         if not acted:
             raise ShapeError(f"the contract acts on {', '.join(symmetry.inputs)} but inputs has {', '.join(inputs) or 'nothing'}")
@@ -107,6 +106,9 @@ class _Run:
         self.items = len(acted[0]) if symmetry.batched else None
         self.seed = generator.initial_seed() % 2**31
         self.caller = Caller(module, self.device)
+        self.noise = tuple(drawn := self.caller.noise(inputs, self.seed))
+        self.given = {**inputs, **drawn}
+        self.inputs = in_double(self.given, symmetry.inputs)  # what the group acts on
         self.reference = lru_cache(maxsize=None)(self._reference)
         self._raw_dtypes = [x.dtype for x in acted]
         self.unchecked: tuple[str, ...] = ()
@@ -142,11 +144,18 @@ class _Run:
         return max(kinds, key=lambda d: torch.finfo(d).eps, default=torch.float64)
 
     def stochastic(self) -> bool:
-        """Whether the outputs depend on the seed of the generator that the module takes."""
+        """Whether the module draws noise, or its outputs depend on the seed of the generator that it takes."""
+        if self.noise:
+            return True
         if not self.caller.draws:
             return False
         first, second = self.named(self.reference(self.seed)), self.named(self.call(self.inputs, self.seed + 1))
         return any(not torch.equal(first[name], second[name]) for name in first)
+
+    def _redrawn(self, inputs: Mapping[str, Any], seed: int) -> Any:
+        """The output with noise of its own."""
+        bare = rounded_like(self.given, {name: x for name, x in inputs.items() if name not in self.noise})
+        return self.call({**bare, **self.caller.noise(bare, seed)}, seed)
 
     # -- rows -------------------------------------------------------------------------------------------------------------------------
 
@@ -249,8 +258,8 @@ class _Run:
         moved = self.symmetry.transform(g, self.inputs)
         counts = (4 * samples, 16 * samples, 64 * samples)
         first = self.seed + 1_000_003  # far from the seeds of the coupled rows
-        lefts = [self.named(self.call(moved, first + 2 * i)) for i in range(counts[-1])]
-        still = (_double(self.call(self.inputs, first + 2 * i + 1)) for i in range(counts[-1]))
+        lefts = [self.named(self._redrawn(moved, first + 2 * i)) for i in range(counts[-1])]
+        still = (_double(self._redrawn(self.inputs, first + 2 * i + 1)) for i in range(counts[-1]))
         rights = [self.named(self.symmetry.transform_output(g, y)) for y in still]
         rows = []
         for name in lefts[0]:
