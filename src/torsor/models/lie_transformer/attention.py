@@ -218,7 +218,8 @@ def dots(query: Float[Tensor, "b h m e"], key: Float[Tensor, "b h m e"], neighbo
     """Scaled dot products of each query with its neighbours."""
     scaled = query * query.shape[-1] ** -0.5
     if neighbourhood.index is None:
-        return scaled @ key.transpose(-2, -1)
+        dense: Tensor = scaled @ key.transpose(-2, -1)
+        return dense
     gathered = torch.unflatten(neighbourhood.keys(key.transpose(1, 2).flatten(2)), -1, (key.shape[1], -1))
     return torch.einsum("bhme, bmkhe -> bhmk", scaled, gathered)
 

@@ -48,6 +48,10 @@ class Lift(ABC):
 
     samples: int
     """Elements of each point."""
+    places: int
+    """Length of `Elements.places`."""
+    orbits: int
+    """Length of `Elements.orbits`."""
     draws = False
     """Whether frames are noise."""
     framed = False
@@ -56,7 +60,8 @@ class Lift(ABC):
     def __init__(self, group: Group) -> None:
         assert isinstance(group, ActsOnSpace)
         self.group, self.dimension = group, group.space_dim
-        self.samples = 1
+        self.samples, self.places = 1, group.space_dim
+        self.orbits = group.orbit(torch.zeros(1, group.space_dim)).shape[-1]
 
     @abstractmethod
     def lift(
@@ -79,6 +84,7 @@ class FlowLift(Lift):
     def __init__(self, group: T | Flow) -> None:
         super().__init__(group)
         self.flow = group if isinstance(group, Flow) else None
+        self.places = group.dim
 
     def lift(
         self,
@@ -125,6 +131,7 @@ class FramedLift(Lift):
             raise GroupError(f"the lift of {group} has no frames: points are in R^2 or R^3")
         self.moves = isinstance(group, SE | E)
         self.mirrors = isinstance(group, E | O)
+        self.places = self.dimension if self.moves else 0
         self.source = config.lift
         self.samples = self._samples(config.samples)
         # SO(2) and O(2) have a trivial and a finite stabiliser: nothing to draw

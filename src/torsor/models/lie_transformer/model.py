@@ -128,8 +128,7 @@ class LieTransformer(nn.Module):
             layout(rep, turns, mirrors, self.signature) for rep in (self.signature.rep_in, self.signature.rep_out)
         )
         self.symmetry = contract_of_lift(self.signature, self.lift, config)
-        probe = self.lift.lift(torch.zeros(1, 1, self.lift.dimension), None, None)
-        pair_dim = self.pairs.dim(probe.orbits.shape[-1], probe.places.shape[-1]) + edge_features
+        pair_dim = self.pairs.dim(self.lift.orbits, self.lift.places) + edge_features
         config.validate(pair_dim)
         # a column of ones stands for features where there are none
         self.embed = nn.Linear(max(1, self.signature.rep_in.dim), config.hidden)

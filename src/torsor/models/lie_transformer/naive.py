@@ -72,8 +72,8 @@ def _content(layer: LieSelfAttention, x: Tensor, scene: Scene) -> Float[Tensor, 
     if layer.config.content == "dot":
         scale = query.shape[-1] ** -0.5
         if scene.neighbourhood.index is None:
-            return torch.einsum("bmhe, bkhe -> bmkh", query[:, :, 0], key[:, 0])[..., None] * scale
-        return (query * key).sum(-1, keepdim=True) * scale
+            return torch.einsum("bmhe, bkhe -> bmkh", query[:, :, 0], key[:, 0]).mul(scale)[..., None]
+        return (query * key).sum(-1, keepdim=True).mul(scale)
     shape = (*scene.pairs.shape[:3], *query.shape[3:])
     both: Tensor = torch.cat((query.expand(shape), key.expand(shape)), -1)
     mixed: Tensor = both if layer.mix is None else layer.mix(both)
