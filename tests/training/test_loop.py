@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.toy import SETTINGS, ToyConfig, ToyModelConfig
+from tests.training.toy import SETTINGS, ToyConfig, ToyModelConfig, ToyTask
 from torsor.errors import CheckpointError, ConfigError, NonFiniteError
 from torsor.io import load_tensors, locked, read_json, read_lines
 from torsor.training import RunResult, TrainConfig, evaluate, load_run, train
@@ -88,6 +89,24 @@ def test_augmentation_changes_the_run_and_is_reproducible(tmp_path: Path) -> Non
     plain, moved, again = (run(tmp_path / name, augment=name != "plain") for name in ("plain", "moved", "again"))
     assert plain.test != moved.test
     assert moved.test == again.test
+
+
+def test_a_task_prepares_every_training_batch_and_no_other(tmp_path: Path) -> None:
+    class Prepared(ToyTask):
+        def prepare(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+            seen.append((len(batch["target"]), float(torch.rand((), generator=generator))))
+            return {**batch, "target": batch["target"] + 100.0}
+
+    seen: list[tuple[int, float]] = []
+    results = [train(Prepared(ToyConfig()), ToyModelConfig(), replace(SETTINGS, steps=5), tmp_path / name, quiet=True) for name in "ab"]
+    plain = train(ToyTask(ToyConfig()), ToyModelConfig(), replace(SETTINGS, steps=5), tmp_path / "c", quiet=True)
+    assert results[0].test == results[1].test != plain.test
+    assert len(seen) >= 10
+    half = len(seen) // 2
+    assert seen[:half] == seen[half:]
+    assert {size for size, _ in seen} == {SETTINGS.batch_size}
+    # validation and test targets stay where they were: an error of 100 everywhere would be 10,000
+    assert results[0].test["squared_error"] < 5000
 
 
 def test_a_directory_with_a_run_is_never_overwritten(tmp_path: Path) -> None:
