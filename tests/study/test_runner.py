@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.study.toy import pretend
 from torsor.errors import CheckpointError, ConfigError, DataError, NonFiniteError, UnknownNameError
 from torsor.io import locked
 from torsor.study import StudyConfig, analyse, read_study, run_study
 from torsor.study.runner import InThisProcess
+from torsor.study.runs import _digest
+from torsor.tasks.molecules import MoleculesConfig
 from torsor.training import TrainConfig
 
 TOY = {"name": "tests.study.toy:ToyConfig"}
@@ -219,6 +222,13 @@ def test_runs_on_different_test_sets_are_not_compared(tmp_path):
 
     with pytest.raises(DataError, match="not tested on the same samples"):
         run_study(study(), tmp_path, run=shifting)
+
+
+def test_targets_that_are_differences_from_a_fit_do_not_make_another_test_set():
+    few, more = (MoleculesConfig(target="energy", train_size=size).build().splits.test for size in (20, 40))
+    assert not torch.equal(few["target"], more["target"])
+    assert _digest(few) == _digest(more)
+    assert _digest(few) != _digest(few.prefix(999))
 
 
 def test_runs_in_different_orders_are_not_compared(tmp_path):

@@ -26,7 +26,7 @@ from torsor.models import REGISTRY as MODELS
 from torsor.study.arms import ARMS
 from torsor.study.statistics import equivariance_share
 from torsor.tasks import REGISTRY as TASKS
-from torsor.tasks.base import Task
+from torsor.tasks.base import INPUTS, Task
 from torsor.training import TrainConfig, load_run, train
 from torsor.training.cost import count_flops
 from torsor.training.evaluation import Numerics, evaluate, run_network
@@ -263,8 +263,8 @@ def _order_digest(settings: TrainConfig, size: int) -> str:
 
 
 def _digest(samples: Samples) -> str:
-    """Digest of the contents of a split."""
+    """Digest of what models are fed of a split; targets may be differences from what is fitted to the training samples."""
     digest = hashlib.sha256()
-    for name in sorted(samples):
+    for name in sorted(name for name in samples if name in INPUTS):
         digest.update(name.encode() + samples[name].contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
