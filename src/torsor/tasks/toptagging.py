@@ -55,9 +55,9 @@ class TopTaggingConfig(Settings):
     """
 
     train_size: int = 5000
-    valid_size: int = 1000
-    test_size: int = 2000
-    constituents: int = 40
+    valid_size: int = 500
+    test_size: int = 1000
+    constituents: int = 32
     also_test: tuple[Literal["boosted"], ...] = ()
     source: Literal["generate", "published"] = "generate"
     folder: str | None = None

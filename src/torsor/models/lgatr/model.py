@@ -35,10 +35,10 @@ class LGATrConfig(Settings):
     """Settings of `LGATr`.
 
     Args:
-        channels: multivector channels.
+        channels: multivector channels; 16 in the paper's top tagger.
         scalars: scalar channels.
         blocks: number of blocks; 12 in the paper's top tagger.
-        heads: attention heads.
+        heads: attention heads; 8 in the paper's top tagger.
         attention_factor: channels of all heads over those of a token.
         mlp_factor: hidden channels of the geometric network over those of a token.
         group: "RestrictedLorentz" has ten linear maps of multivectors, grades and their duals; "Lorentz" five, which parity and time
@@ -56,10 +56,10 @@ class LGATrConfig(Settings):
     """
 
     families: ClassVar[tuple[type, ...]] = (Particles,)
-    channels: int = 16
+    channels: int = 8
     scalars: int = 32
     blocks: int = 4
-    heads: int = 8
+    heads: int = 4
     attention_factor: int = 1
     mlp_factor: int = 4
     group: Literal["Lorentz", "RestrictedLorentz"] = "RestrictedLorentz"
