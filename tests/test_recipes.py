@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from torsor import training
 from torsor.data.qm9 import PROPERTIES
 from torsor.errors import ConfigError, UnknownNameError
 from torsor.recipes import Recipe, load_recipe, recipe_names
@@ -152,6 +153,18 @@ def test_recipes_of_scans_run_on_synthetic_objects(variant: str) -> None:
 def test_the_model_of_the_qm9_recipe_has_the_published_number_of_parameters() -> None:
     model = load_recipe("se3-transformer/qm9-homo").config("full").model
     assert sum(parameter.numel() for parameter in model.build(PointClouds("6x0e", "1x0e", 4, "max")).parameters()) == 9_828_193
+
+
+@pytest.mark.slow
+def test_gatr_learns_the_motion_of_planets_from_one_per_cent_of_the_data_and_as_well_far_away(tmp_path: Path) -> None:
+    config = load_recipe("gatr/nbody-gatr").config("quick")
+    task = config.task.build()
+    assert len(task.splits.train) == 1000
+    result = training.train(task, config.model, replace(config.train, steps=300, test_on="last"), tmp_path, quiet=True)
+    straight_on = task.baselines()["constant velocity"]
+    assert result.test["mse_position"] < 0.002 < 0.5 * straight_on["mse_position"]
+    assert result.test["mse_position (shifted)"] == pytest.approx(result.test["mse_position"], rel=0.1)
+    assert result.test["mse_position (more bodies)"] < straight_on["mse_position (more bodies)"]
 
 
 def test_every_molecule_of_rmd17_has_its_recipe() -> None:
