@@ -6,9 +6,11 @@ import torch
 
 from torsor.data import jets
 from torsor.dial import Augment
-from torsor.errors import ConfigError, DataError
+from torsor.errors import ConfigError, DataError, SignatureError
 from torsor.groups.lorentz import minkowski_square
+from torsor.models import EGNNConfig, LGATrSlimConfig
 from torsor.tasks.toptagging import UNIT_GEV, TopTaggingConfig, logistic_regression, misranked
+from torsor.training import TrainConfig, train
 
 SMALL = TopTaggingConfig(train_size=200, valid_size=20, test_size=100, constituents=24)
 
@@ -118,6 +120,22 @@ def test_the_published_set_is_read_from_a_folder(tmp_path):
     assert task.symmetry.exactness == "approximate"
     with pytest.raises(DataError, match="7 samples were asked for and there are 6"):
         _ = TopTaggingConfig(7, 4, 3, 6, source="published", folder=str(tmp_path)).build().splits
+
+
+def test_training_refuses_a_model_of_points_in_one_line(task, tmp_path):
+    with pytest.raises(SignatureError, match=r"egnn cannot serve particles: .*it serves PointClouds, not Particles; models of this family"):
+        train(task, EGNNConfig(), TrainConfig(steps=1), tmp_path / "run", quiet=True)
+
+
+def test_an_equivariant_tagger_learns_and_its_figures_survive_boosts(tmp_path):
+    """Thirty steps on two hundred jets are enough to beat chance by far, and a boost of rapidity 2 changes next to nothing."""
+    task = TopTaggingConfig(200, 20, 100, 24, also_test=("boosted",)).build()
+    result = train(
+        task, LGATrSlimConfig(4, 8, 1, 2), TrainConfig(steps=30, batch_size=32, learning_rate=1e-2), tmp_path / "run", quiet=True
+    )
+    assert set(result.test) == set(task.units)
+    assert result.test["one_minus_auc"] < 0.4
+    assert abs(result.test["one_minus_auc (boosted)"] - result.test["one_minus_auc"]) < 0.01
 
 
 @pytest.mark.parametrize(

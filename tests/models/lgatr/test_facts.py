@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from torsor.check import assert_equivariant, equivariance_error
-from torsor.errors import ConfigError, ShapeError
-from torsor.groups import SO, Lorentz, RestrictedLorentz, S
+from torsor.cli.looking import regrouped
+from torsor.errors import ConfigError, GroupError, ShapeError
+from torsor.groups import SE, SO, Lorentz, RestrictedLorentz, S
 from torsor.groups.lorentz import METRIC, boost
 from torsor.groups.numerics import unit
 from torsor.models.lgatr import LGATrConfig, LGATrSlimConfig
@@ -274,6 +275,11 @@ def test_the_joint_norm_makes_the_mean_of_all_squares_one(generator):
 def test_settings_that_make_no_sense_are_refused(config, settings, message):
     with pytest.raises(ConfigError, match=message):
         config(**settings)
+
+
+def test_a_contract_about_four_vectors_is_not_carried_over_to_points():
+    with pytest.raises(GroupError, match=r"SE\(3\) acts on R\^3 but the contract is about RestrictedLorentz, which acts on R\^4"):
+        regrouped(SIGNATURE.symmetry(), SE(3) * S())
 
 
 @EVERY
