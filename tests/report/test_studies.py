@@ -1,5 +1,7 @@
+import math
 import re
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,8 +11,9 @@ from tests.study.toy import pretend
 from torsor.config import from_mapping
 from torsor.errors import CheckpointError
 from torsor.report import text, write_report
-from torsor.report.words import as_toml, fields
+from torsor.report.words import as_toml, cost, fields, more_data, more_runs
 from torsor.study import StudyConfig, run_study
+from torsor.study.statistics import Interval
 
 FIELDS = (
     "verdict",
@@ -109,6 +112,27 @@ def test_one_step_count_has_no_curve_over_compute(findings):
     root, found = findings
     assert "compute / strict" not in text(found)
     assert "More steps instead" not in write_report(root).read_text()
+
+
+def test_what_lies_beyond_the_sizes_is_said_with_its_bound(findings):
+    _, found = findings
+    assert more_data(replace(found, multiplier=Interval(math.inf, 2.0, math.inf))) == (
+        "plain needs more than 16 times the data of strict for the same loss, not reached within the sizes that were run "
+        "(95% interval 2.00 to more than 16)"
+    )
+    assert "plain needs less than 1/16 times the data" in more_data(replace(found, multiplier=Interval(0.0, 0.0, 0.5)))
+
+
+def test_an_undecided_verdict_says_how_many_runs_would_settle_it(findings):
+    _, found = findings
+    said = more_runs(replace(found, verdict="INCONCLUSIVE", extra_seeds=3))
+    assert said.startswith("about 3 more seeds at the largest size (6 runs of strict and plain)")
+
+
+def test_cost_at_test_time_is_told_in_multiples_of_plain(findings):
+    _, found = findings
+    row = next(row for row in cost(found).rows if row[0] == "augmented+tta")
+    assert "(16x plain)" in row[5]
 
 
 def test_text_names_every_arm_baseline_and_caution(findings):

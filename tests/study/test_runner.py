@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -263,6 +264,20 @@ def test_threads_of_an_executor_take_turns_with_torchs_random_numbers(tmp_path, 
     with ThreadPoolExecutor(2) as executor:
         run_study(small, tmp_path, executor)
     assert not together
+
+
+def test_an_arm_is_summed_up_over_its_seeds_and_test_samples(tmp_path):
+    def uneven(spec, directory):
+        record = pretend(spec, directory)
+        tested = {arm: replace(result, share=0.1 * (spec.seed + 1)) for arm, result in record.tested.items()}
+        return replace(record, tested=tested)
+
+    plain = run_study(study(sizes=(8,), arms=("plain",)), tmp_path, run=uneven).arm("plain")
+    hard = np.random.default_rng(0).lognormal(sigma=0.3, size=24)  # of the test samples, as `pretend` has it
+    assert plain.tail[0] == pytest.approx(hard.max() / hard.sum(), rel=1e-12)
+    assert plain.median[0] == pytest.approx(np.mean(plain.runs[0]) * np.median(hard) / hard.mean(), rel=1e-12)
+    share = plain.share[0]
+    assert (share.estimate, share.low, share.high) == pytest.approx((0.2, 0.1, 0.3), rel=1e-12)
 
 
 def test_unfinished_study_can_be_looked_at(tmp_path):
