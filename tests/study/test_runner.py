@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.study.toy import pretend
+from tests.study.toy import SKILL, pretend
 from torsor.errors import CheckpointError, ConfigError, DataError, NonFiniteError, UnknownNameError
-from torsor.io import locked
+from torsor.io import locked, read_json, write_json
 from torsor.study import StudyConfig, analyse, read_study, run_study
 from torsor.study.runner import InThisProcess
 from torsor.study.runs import _digest
@@ -201,6 +201,31 @@ def test_arms_that_do_not_beat_a_trivial_baseline_give_no_verdict(tmp_path):
     assert findings.verdict == "INCONCLUSIVE"
     assert "baseline 'zero'" in findings.reason
     assert any("not better than the best baseline" in line for line in findings.cautions)
+
+
+def test_the_best_of_several_baselines_has_to_be_beaten(tmp_path):
+    run_study(study(), tmp_path, run=pretend)
+    facts = read_json(tmp_path / "study.json")
+    facts["task"]["baselines"] = {"poor": 1e9, "good": 1e-9}
+    write_json(tmp_path / "study.json", facts)
+    findings = analyse(tmp_path)
+    assert findings.verdict == "INCONCLUSIVE"
+    assert "no arm is better than the baseline 'good'" in findings.reason
+
+
+def test_of_arms_that_cannot_be_told_apart_the_cheapest_is_recommended(tmp_path):
+    def alike(spec, directory):
+        record = pretend(spec, directory)
+        own = record.tested[spec.arm]
+        skill = SKILL[spec.arm] * (1.03 if spec.arm == "strict" else 1) * math.exp(0.01 * spec.seed * (spec.arm == "plain"))
+        return replace(record, tested={spec.arm: replace(own, errors=tuple(error / skill for error in own.errors))})
+
+    findings = run_study(study(arms=("plain",), sizes=(8,)), tmp_path, run=alike)
+    assert findings.ratio.low < 1 < findings.ratio.high
+    assert findings.recommended == "plain"  # strict takes twice as long
+    assert "cannot be told apart" in findings.recommendation
+    strict, plain = (findings.arm(name).loss[0].estimate for name in ("strict", "plain"))
+    assert strict < plain
 
 
 def test_learning_rates_are_tuned_alike_for_every_trained_arm(tmp_path):

@@ -187,3 +187,12 @@ def test_equivariance_share_is_unbiased_in_the_number_of_draws():
     outputs, target = rng.normal(size=(2, 40000, 1)), np.zeros((40000, 1))
     spread, _ = equivariance_share(((outputs - target) ** 2).sum(-1), ((outputs.mean(0) - target) ** 2).sum(-1))
     assert spread == pytest.approx(1.0, abs=0.03)
+
+
+def test_arms_whose_errors_are_proportional_need_no_more_seeds_than_their_seed_noise_says():
+    generator = np.random.default_rng(0)
+    hard = generator.lognormal(sigma=0.3, size=24)
+    for gap in generator.uniform(0.02, 0.7, size=20):  # the noise of the test samples cancels, up to rounding to either side
+        logs = np.stack([np.full((1, 3), gap), np.zeros((1, 3))]) + 0.003 * generator.standard_normal((2, 1, 3))
+        draws = draw(np.exp(logs)[..., None] * hard, 100)
+        assert extra_seeds(draws, 0, 1) in (None, *range(1, 20))

@@ -12,8 +12,10 @@ from torsor.errors import CheckpointError, ConfigError, NonFiniteError
 from torsor.io import load_tensors, locked, read_json, read_lines
 from torsor.training import RunResult, TrainConfig, evaluate, load_run, train
 from torsor.training.evaluation import Numerics
+from torsor.training.loop import Loop
 from torsor.training.order import batch_indices
 from torsor.training.runs import RunConfig, RunDirectory, build_network
+from torsor.training.workers import Workers
 
 CPU = Numerics(torch.device("cpu"), "float32")
 
@@ -107,6 +109,49 @@ def test_a_task_prepares_every_training_batch_and_no_other(tmp_path: Path) -> No
     assert {size for size, _ in seen} == {SETTINGS.batch_size}
     # validation and test targets stay where they were: an error of 100 everywhere would be 10,000
     assert results[0].test["squared_error"] < 5000
+
+
+def single(tmp_path: Path) -> Loop:
+    """A loop over one training sample, which every batch holds."""
+    task, settings = ToyConfig(train_size=1).build(), replace(SETTINGS, batch_size=1)
+    config = RunConfig(task.config, ToyModelConfig(normalise=False), settings, augment=True)
+    return Loop(task, config, RunDirectory(tmp_path), Workers(settings))
+
+
+def test_a_sample_is_moved_otherwise_each_time_it_is_seen(tmp_path: Path) -> None:
+    loop = single(tmp_path)
+    first, again, second = (loop.global_batch(step)["positions"] for step in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert (first - second).abs().max() > 0.1
+    assert (first @ first.mT - second @ second.mT).abs().max() < 1e-12
+
+
+def test_layers_draw_afresh_in_every_step_and_alike_in_the_same(tmp_path: Path) -> None:
+    loop, drawn = single(tmp_path), []
+    with torch.random.fork_rng():
+        for loop.step in (0, 1, 0):
+            loop.seed_layers()
+            drawn.append((torch.rand(3).tolist(), loop.noise_seed()))
+    assert drawn[0] == drawn[2]
+    assert drawn[0][0] != drawn[1][0]
+    assert drawn[0][1] != drawn[1][1]
+
+
+def test_the_test_split_sees_the_weights_that_were_best_or_the_last_as_asked(tmp_path: Path) -> None:
+    wild = {"learning_rate": 3.0, "schedule": "constant", "ema": None}  # so that the best is not the last
+    best, last = (run(tmp_path / which, **wild, test_on=which) for which in ("best", "last"))
+    assert best.best_step < last.best_step == SETTINGS.steps
+    assert best.test != last.test
+    assert best.valid["squared_error"] < last.valid["squared_error"]
+    found = min((record["valid"]["squared_error"], record["step"]) for record in records(tmp_path / "best") if "valid" in record)
+    assert found == (best.valid["squared_error"], best.best_step)
+
+
+def test_a_result_counts_what_was_trained(tmp_path: Path) -> None:
+    result = run(tmp_path / "run", steps=4)
+    assert (result.steps, result.samples) == (4, 4 * SETTINGS.batch_size)
+    assert result.flops == 4 * result.flops_per_step > 0
+    assert result.seconds == pytest.approx(4 * result.seconds_per_step)
 
 
 def test_a_directory_with_a_run_is_never_overwritten(tmp_path: Path) -> None:

@@ -198,8 +198,8 @@ def extra_seeds(draws: Draws, top: int, bottom: int, size: int = -1, margin: flo
     contrast = np.zeros(len(draws.estimate))
     contrast[top], contrast[bottom] = 1, -1
     gap = float(contrast @ draws.estimate[:, size])
-    run = float(contrast @ draws.seed_variance[..., size] @ contrast)
-    test = float(contrast @ draws.test_variance[..., size] @ contrast)
+    # the variance of a difference of equal numbers may come out a rounding error below zero
+    run, test = (float(np.maximum(contrast @ kind[..., size] @ contrast, 0.0)) for kind in (draws.seed_variance, draws.test_variance))
     if math.isnan(gap + run + test):
         return None
     now = draws.complete[size]
