@@ -1,12 +1,17 @@
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+import torch
 
+import torsor
 from torsor import training
+from torsor.cli import main
 from torsor.data.qm9 import PROPERTIES
-from torsor.errors import ConfigError, UnknownNameError
-from torsor.recipes import Recipe, load_recipe, recipe_names
+from torsor.errors import CheckpointError, ConfigError, UnknownNameError
+from torsor.io import read_json, write_json
+from torsor.recipes import Recipe, Record, load_recipe, read_records, recipe_files, recipe_names
 from torsor.signatures import PointClouds
 from torsor.training import TrainConfig
 
@@ -223,3 +228,86 @@ def test_an_unknown_recipe_gives_the_nearest_and_a_missing_file_its_name(tmp_pat
         load_recipe(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="has variants"):
         load_recipe(write(tmp_path / "mine.toml", "[variants.a]\naugment = true"))
+
+
+def test_a_method_without_a_published_figure_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('method = "Mine"\n[task]\nname = "nbody"\n[model]\nname = "egnn"\n')
+    with pytest.raises(ConfigError, match="runs 'Mine', of which it gives no published figure"):
+        load_recipe(path)
+
+
+def test_every_recipe_is_in_one_file_and_those_of_a_file_share_its_name() -> None:
+    files = recipe_files()
+    assert sorted(name for names in files.values() for name in names) == sorted(recipe_names())
+    assert len(files["gatr/nbody"]) == len(files["gatr/nbody-all-data"]) == 5
+    assert files["se3-transformer/nbody"] == ("se3-transformer/nbody",)
+    assert all(name.startswith(title) for title, names in files.items() for name in names)
+
+
+# -- records -----------------------------------------------------------------------------------------------------------------------------
+
+SMALL = """method = "Linear"
+[task]
+name = "nbody"
+train_size = 20
+valid_size = 10
+test_size = 10
+[model]
+name = "egnn"
+hidden = 8
+layers = 1
+[train]
+batch_size = 4
+[[published]]
+by = "Linear"
+metric = "mse_position"
+value = 0.05
+std = 0.001
+source = "table 1"
+[[published]]
+by = "Other"
+metric = "mse_velocity"
+value = 0.5
+source = "table 2"
+setting = "other particles"
+[sizes.quick]
+note = "short"
+train = { steps = 3 }
+"""
+
+
+def test_a_run_is_recorded_and_read_back_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(SMALL)
+    assert main(["reproduce", "mine.toml", "--seed", "3", "--quiet", "--record", "kept"]) == 0
+    (found,) = read_records("kept")
+    result = training.RunResult.read("runs/reproduce/mine-quick-3")
+    made_with = read_json("runs/reproduce/mine-quick-3/run.json")["provenance"]
+    assert (found.recipe, found.size, found.seed, found.steps) == ("mine", "quick", 3, 3)
+    assert found.ours == dict(result.test)
+    assert found.baselines == load_recipe("mine.toml").config("quick").task.build().baselines()
+    assert (found.parameters, found.flops_per_step, found.seconds_per_step) == (
+        result.parameters,
+        result.flops_per_step,
+        result.seconds_per_step,
+    )
+    assert (found.method, found.published) == ("Linear", load_recipe("mine.toml").figures("quick"))
+    assert (found.torch, found.torsor) == (torch.__version__, torsor.__version__)
+    assert made_with["processor"] in found.hardware or made_with["gpu"] == found.hardware
+    assert date.fromisoformat(found.date) <= datetime.now(UTC).date()
+    assert 0 < max(error.largest for error in found.equivariance) < 1e-4
+    path = Path("kept/mine-quick-3.json")
+    written = path.read_text()
+    assert found.write("kept") == path
+    assert path.read_text() == written
+
+
+@pytest.mark.parametrize(("change", "message"), [({"steps": "many"}, "steps is 'many'"), ({"stps": 3}, "has no 'stps'")])
+def test_a_damaged_record_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    made_up = Record("a", "quick", 0, "2026-01-02", "none", "0", "0", None, 1, 1, 1.0, 1, 1, {"mae": 1.0})
+    path = made_up.write(tmp_path)
+    assert Record.read(path) == made_up
+    write_json(path, {**read_json(path), **change})
+    with pytest.raises(CheckpointError, match=f"is damaged.*{message}"):
+        Record.read(path)

@@ -17,7 +17,7 @@ from torsor.cli.flags import flags_of, leading_names, parse
 from torsor.config import config_class
 from torsor.errors import ConfigError
 from torsor.models import REGISTRY as MODELS
-from torsor.recipes import load_recipe
+from torsor.recipes import load_recipe, record_of
 from torsor.tasks import REGISTRY as TASKS
 from torsor.training import LoadedRun, RunConfig, RunResult, TrainConfig, load_run
 from torsor.training.evaluation import Numerics, further_figures
@@ -139,6 +139,7 @@ def reproduce(arguments: Sequence[str]) -> int:
         out: Path | None = None,
         seed: int = 0,
         quiet: bool = False,
+        record: Path | None = None,
     ) -> int:
         """Run a published experiment and print its figures beside ours. A run that was stopped goes on.
 
@@ -148,18 +149,23 @@ def reproduce(arguments: Sequence[str]) -> int:
             out: run directory; runs/reproduce/RECIPE-SIZE-SEED if not given.
             seed: of the run.
             quiet: show no progress bar.
+            record: folder to keep the figures in, one small JSON file a run: tables of the documentation are made of them.
         """
         found = load_recipe(recipe)
         config = found.config(size)
         task = config.task.build()
-        name = recipe.removesuffix(".toml").strip("/").replace("/", "-")
-        directory = out or Path("runs") / "reproduce" / f"{name}-{size}-{seed}"
+        name = recipe.removesuffix(".toml").strip("/")
+        directory = out or Path("runs") / "reproduce" / f"{name.replace('/', '-')}-{size}-{seed}"
         settings = replace(config.train, seed=seed)
         result = training.train(task, config.model, settings, directory, resume=True, augment=config.augment, quiet=quiet)
         print(f"{found.paper}\n{size}: {found.size(size).note}\n")
-        print(figures_table(result, task, found.figures(size), _measured(load_run(directory, settings.test_on))).text())
+        measured = _measured(load_run(directory, settings.test_on))
+        print(figures_table(result, task, found.figures(size), measured).text())
         for note in (*found.notes, *task.notes):
             print(f"note: {note}")
+        if record is not None:
+            title = Path(name).name if recipe.endswith(".toml") else name
+            print(f"recorded in {record_of(title, found, size, task, result, measured).write(record)}")
         return 0
 
     return parse(run, arguments, "reproduce")

@@ -70,6 +70,7 @@ class Recipe:
         augment: whether every sample is moved by a random group element.
         paper: authors, year and table.
         summary: one line for `torsor list`.
+        method: the published method that it runs, empty where none of the published figures is its own.
         published: the figures to compare with.
         sources: method -> paper and table, for figures that do not name their own.
         notes: sentences to print beside the figures.
@@ -82,6 +83,7 @@ class Recipe:
     augment: bool = False
     paper: str = ""
     summary: str = ""
+    method: str = ""
     published: tuple[Published, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -126,6 +128,14 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(_files())
 
 
+def recipe_files() -> dict[str, tuple[str, ...]]:
+    """The files of `recipe_names`, named without their ending, and the recipes in each."""
+    found: dict[str, list[str]] = {}
+    for name, (path, _) in _files().items():
+        found.setdefault(_title(path), []).append(name)
+    return {title: tuple(names) for title, names in found.items()}
+
+
 def load_recipe(name: str | Path) -> Recipe:
     """A recipe that ships with torsor, by name, or the user's own, by its TOML file.
 
@@ -164,12 +174,18 @@ def _choices(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     content = read_toml(path)
     tables = [table for table in TABLES if table in content]
     for chosen in product(*(content[table] for table in tables)):
-        yield "-".join([path.relative_to(FOLDER).with_suffix("").as_posix(), *chosen]), dict(zip(tables, chosen, strict=True))
+        yield "-".join([_title(path), *chosen]), dict(zip(tables, chosen, strict=True))
+
+
+def _title(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def _checked(content: Mapping[str, Any], where: str) -> Recipe:
     """The recipe, with all of its sizes read once, so that a mistake in any of them shows at once."""
     recipe = from_mapping(Recipe, content, where)
+    if recipe.method and recipe.method not in {figure.by for figure in recipe.published}:
+        raise ConfigError(f"{where} runs {recipe.method!r}, of which it gives no published figure: give one, or leave method out")
     for size in (None, *recipe.sizes):
         recipe.config(size, where if size is None else f"{where} [sizes.{size}]")
         for figure in recipe.figures(size):
