@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torsor.models.egnn import EGNN, EGNNConfig
     from torsor.models.equivariant_mlp import EquivariantMLP
     from torsor.models.gatr import GATr, GATrConfig, GATrNetwork
-    from torsor.models.lie_transformer import LieTransformer, LieTransformerConfig
     from torsor.models.lgatr import LGATr, LGATrConfig, LGATrSlim, LGATrSlimConfig
+    from torsor.models.lie_transformer import LieTransformer, LieTransformerConfig
     from torsor.models.mlp import MLP, MLPConfig
     from torsor.models.se3_transformer import SE3Transformer, SE3TransformerConfig
     from torsor.models.set_transformer import SetTransformer, SetTransformerConfig

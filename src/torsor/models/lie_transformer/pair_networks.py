@@ -1,17 +1,19 @@
 """The networks of all heads on all pairs, without ever holding their hidden units of all pairs.
 
 The first layer is linear, so what it makes of the query and of the key is computed once for each element and only added for each pair. The
-pairs are worked through a few queries at a time, and on the way back the hidden units of a few queries are computed again instead of being
-kept: memory grows with the pairs, not with pairs times hidden units, and the work stays in the cache. Where that cannot be (compilers,
-function transforms, second derivatives) `pair_logits` does all at once with the operations of torch.
+pairs are worked through a few queries at a time, which keeps the work in the cache. On the way back the hidden units of a few queries are
+computed again, unless there are so few in all that they were kept: memory grows with the pairs, not with pairs times hidden units. Where
+that cannot be (compilers, function transforms, second derivatives) `pair_logits` does all at once with the operations of torch.
 
 Axes: b batch, m queries, r queries of a chunk, k keys, p coordinates of a pair, h heads, o hidden units, z = b r k pairs of a chunk.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,6 +26,9 @@ from torsor.models.lie_transformer.neighbourhood import Neighbourhood
 
 CHUNK = 2**19
 """Hidden units that are held at a time, over all heads: 2 MB in float32, the size of a second-level cache."""
+
+KEPT = 2**24
+"""Hidden units of all pairs that are kept for the way back: 64 MB in float32 for their values, and as much for their slopes."""
 
 
 @dataclass(frozen=True)
@@ -148,50 +153,85 @@ def _chunks(networks: PairNetworks) -> Iterator[tuple[int, PairNetworks]]:
         yield start, networks.rows(start, min(step, queries - start))
 
 
+@dataclass(frozen=True)
+class _Hidden:
+    """Hidden units of a chunk and the slopes of their activations.
+
+    Args:
+        first: units of the first layer.
+        first_slope: their slopes.
+        second: units of the second layer.
+        second_slope: their slopes.
+    """
+
+    first: Float[Tensor, "b r k h o"]
+    first_slope: Float[Tensor, "b r k h o"]
+    second: Float[Tensor, "h z o"]
+    second_slope: Float[Tensor, "h z o"]
+
+    @staticmethod
+    def of(networks: PairNetworks, activation: str) -> _Hidden:
+        """Compute them."""
+        first, first_slope = with_slope(activation, networks.first())
+        rows = first.flatten(0, 2).transpose(0, 1)
+        return _Hidden(first, first_slope, *with_slope(activation, torch.baddbmm(networks.second_bias, rows, networks.second)))
+
+    def numbers(self, networks: PairNetworks, activation: str, final: bool) -> Float[Tensor, "b h r k"]:
+        """What the last layer makes of them."""
+        out = torch.baddbmm(networks.third_bias, self.second, networks.third).view(-1, *self.first.shape[:3]).transpose(0, 1)
+        return activate(activation, out) if final else out
+
+
 class _Chunked(torch.autograd.Function):
-    """`_numbers` a few queries at a time; the gradient computes the hidden units again."""
+    """`_numbers` a few queries at a time; the gradient computes the hidden units again where they are many."""
 
     @staticmethod
     def forward(ctx: Any, activation: str, final: bool, *tensors: Tensor | None) -> Tensor:
         """All numbers."""
         networks = PairNetworks(*tensors)  # type: ignore[arg-type]
         ctx.activation, ctx.final = activation, final
-        ctx.save_for_backward(*tensors)
-        parts = [_numbers(part, activation, final) for _, part in _chunks(networks)]
+        kept: list[_Hidden] = []
+        if any(ctx.needs_input_grad) and 2 * math.prod(networks.shape()) * networks.bias.numel() <= KEPT:
+            kept = [_Hidden.of(part, activation) for _, part in _chunks(networks)]
+            parts = [hidden.numbers(part, activation, final) for hidden, (_, part) in zip(kept, _chunks(networks), strict=True)]
+        else:
+            parts = [_numbers(part, activation, final) for _, part in _chunks(networks)]
+        ctx.save_for_backward(*tensors, *(x for hidden in kept for x in vars(hidden).values()))
         return torch.cat(parts, 2) if len(parts) != 1 else parts[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of everything that needs one."""
-        networks = PairNetworks(*ctx.saved_tensors)
+        count = len(fields(PairNetworks))
+        networks, kept = PairNetworks(*ctx.saved_tensors[:count]), iter(ctx.saved_tensors[count:])
         wanted = [field.name for field, needed in zip(fields(networks), ctx.needs_input_grad[2:], strict=True) if needed]
         found = {name: torch.zeros_like(getattr(networks, name)) for name in wanted}
         for start, part in _chunks(networks):
+            four = tuple(islice(kept, 4))
+            hidden = _Hidden(*four) if four else _Hidden.of(part, ctx.activation)
             rows = PairNetworks(**{field.name: found.get(field.name) for field in fields(networks)})  # type: ignore[arg-type]
             into = rows.rows(start, part.shape()[1])
-            for name, x in _gradients(part, gradient.narrow(2, start, part.shape()[1]), ctx.activation, ctx.final, wanted):
+            for name, x in _gradients(part, hidden, gradient.narrow(2, start, part.shape()[1]), ctx.activation, ctx.final, wanted):
                 getattr(into, name).add_(x)
         return (None, None, *(found.get(field.name) for field in fields(networks)))
 
 
 def _gradients(
-    networks: PairNetworks, gradient: Float[Tensor, "b h r k"], activation: str, final: bool, wanted: Sequence[str]
+    networks: PairNetworks, hidden: _Hidden, gradient: Float[Tensor, "b h r k"], activation: str, final: bool, wanted: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Gradients of a chunk by name, layer by layer from the last."""
-    first = networks.first()
-    h1, slope1 = with_slope(activation, first)
-    rows = h1.flatten(0, 2).transpose(0, 1)
-    h2, slope2 = with_slope(activation, torch.baddbmm(networks.second_bias, rows, networks.second))
-    g3 = gradient.transpose(0, 1).reshape(*h2.shape[:2], 1)
+    rows = hidden.first.flatten(0, 2).transpose(0, 1)
+    g3 = gradient.transpose(0, 1).reshape(*hidden.second.shape[:2], 1)
     if final:
-        g3 = g3 * with_slope(activation, torch.baddbmm(networks.third_bias, h2, networks.third))[1]
-    yield "third", h2.mT @ g3
+        g3 = g3 * with_slope(activation, torch.baddbmm(networks.third_bias, hidden.second, networks.third))[1]
+    yield "third", hidden.second.mT @ g3
     yield "third_bias", g3.sum(1, keepdim=True)
-    g2 = slope2.mul_(g3).mul_(networks.third.mT)
+    # the slopes of a kept chunk may be asked for again (retain_graph): they are not overwritten
+    g2 = (hidden.second_slope * g3).mul_(networks.third.mT)
     yield "second", rows.mT @ g2
     yield "second_bias", g2.sum(1, keepdim=True)
-    g1 = slope1.flatten(0, 2).mul_((g2 @ networks.second.mT).transpose(0, 1)).view(first.shape)
+    g1 = (g2 @ networks.second.mT).transpose(0, 1).view(hidden.first.shape) * hidden.first_slope
     yield "bias", g1.sum((0, 1, 2))
     yield from _first_gradients(networks, g1, wanted)
 
