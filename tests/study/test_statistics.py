@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from torsor.study.statistics import (
+    Draws,
     Interval,
     decide,
     draw,
@@ -196,3 +197,29 @@ def test_arms_whose_errors_are_proportional_need_no_more_seeds_than_their_seed_n
         logs = np.stack([np.full((1, 3), gap), np.zeros((1, 3))]) + 0.003 * generator.standard_normal((2, 1, 3))
         draws = draw(np.exp(logs)[..., None] * hard, 100)
         assert extra_seeds(draws, 0, 1) in (None, *range(1, 20))
+
+
+def test_an_interval_leaves_out_as_much_on_either_side():
+    assert interval(500.0, np.arange(1001.0)) == Interval(500.0, 25.0, 975.0)
+    assert interval(500.0, np.arange(1001.0), 0.90) == Interval(500.0, 50.0, 950.0)
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(0.02, 0.04, "EQUIVALENT"), (0.02, 0.2, "INCONCLUSIVE"), (0.06, 0.2, "MATTERS")])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_verdict_needs_the_whole_interval_beyond_the_margin(low, high, said, sign):
+    draws = sign * 1.1 * np.linspace(low, high, 1000)
+    assert decide(draws) == ("HURTS" if said == "MATTERS" and sign < 0 else said)
+
+
+def test_noise_of_single_runs_is_what_a_line_leaves_over_per_degree_of_freedom():
+    logs = np.array([0.0, -1.2, -1.9, -3.3, -3.8])
+    draws = draw(np.exp(logs)[None, :, None, None] * np.ones(2), 100)
+    left = logs - np.polyval(np.polyfit(np.arange(5), logs, 1), np.arange(5))
+    np.testing.assert_allclose(draws.seed_variance[0, 0], left @ left / 3, rtol=1e-10)
+
+
+def test_seeds_that_settle_a_ratio_are_those_of_students_interval():
+    variance = np.diag([0.02**2, 0.0])[..., None]
+    planned = Draws(np.array([[0.06], [0.0]]), np.zeros((1, 2, 1)), variance, (1,), (2,), 0 * variance)
+    needed = next(n for n in range(3, 99) if 0.06 - stats.t.ppf(0.975, n - 1) * 0.02 / n**0.5 > math.log1p(0.05))
+    assert extra_seeds(planned, 0, 1) == needed - 2

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torsor.data.molecules import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV
+from torsor.data.molecules import HARTREE_IN_EV, KCAL_PER_MOL_IN_EV, Molecules
 from torsor.data.qm9 import FREE_ATOMS, PROPERTIES
 from torsor.data.rmd17 import read_shipped
 from torsor.errors import ConfigError, DataError, UnknownNameError
@@ -273,3 +273,33 @@ def test_atoms_are_described_as_the_papers_do(shared_data: Path) -> None:
     missing = batch["mask"].sum(1) - pairs.sum((1, 2, 3)) / 2
     assert missing.max() <= 1
     assert "edge_features" not in powers.inputs(batch)
+
+
+def test_padding_changes_neither_loss_nor_figures_nor_scale(generator: torch.Generator) -> None:
+    task = MoleculesConfig(train_size=20, valid_size=5, test_size=5, target="energy+forces").build()
+    batch = {name: x.double() for name, x in task.splits.test.take(slice(None)).items() if name in ("forces", "energy")}
+    output = {"forces": torch.randn(5, 9, 3, generator=generator).double(), "energy": torch.randn(5, 1, generator=generator).double()}
+    output["energy"] = output["energy"].reshape(batch["energy"].shape)
+    mask = torch.arange(12).expand(5, 12) < 9
+    padded = [{**held, "forces": nn.functional.pad(held["forces"], (0, 0, 0, 3), value=7.0 + i)} for i, held in enumerate((output, batch))]
+    assert task.loss(padded[0], padded[1] | {"mask": mask}) == pytest.approx(float(task.loss(output, batch)), rel=1e-12)
+    figures = task.metrics(output, batch)
+    for name, values in task.metrics(padded[0], padded[1] | {"mask": mask}).items():
+        torch.testing.assert_close(values, figures[name], rtol=1e-12, atol=0)
+    alone = task.scale
+    train = task.molecules[0]
+    values = {"energy": train["energy"], "forces": nn.functional.pad(train["forces"], (0, 0, 0, 3))}
+    wide = Molecules(nn.functional.pad(train.numbers, (0, 3)), nn.functional.pad(train.positions, (0, 0, 0, 3)), values)
+    again = MoleculesConfig(train_size=20, valid_size=5, test_size=5, target="energy+forces").build()
+    again.molecules = (wide, *task.molecules[1:])
+    assert again.scale == pytest.approx(alone, rel=1e-12)
+
+
+def test_the_energy_counts_in_the_loss_with_its_weight() -> None:
+    def loss(weight: float) -> float:
+        task = MoleculesConfig(train_size=20, valid_size=5, test_size=5, target="energy+forces", energy_weight=weight).build()
+        batch = task.splits.test.to(torch.float64).take(slice(None))
+        return float(task.loss({"forces": torch.zeros_like(batch["forces"]), "energy": torch.zeros_like(batch["energy"])}, batch))
+
+    assert loss(3.0) - loss(0.0) == pytest.approx(3 * (loss(1.0) - loss(0.0)), rel=1e-10)
+    assert loss(1.0) > loss(0.0) > 0
