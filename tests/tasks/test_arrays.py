@@ -98,6 +98,9 @@ def test_normalisation_undoes_itself_and_shifts_invariants_only(tmp_path: Path) 
     assert len(task.scale[2:5].unique()) == 1
     assert len(task.scale[5:].unique()) == 1
     assert task.scale[5] > 1.2 * task.scale[2]
+    powers = ((train - task.shift) / task.scale).square().mean(0)
+    for part in (slice(0, 1), slice(1, 2), slice(2, 5), slice(5, 8)):
+        assert float(powers[part].mean()) == pytest.approx(1, rel=1e-6)
     batch = task.splits.test.to(torch.float64).take(slice(None))
     answer = (batch["target"] - task.shift) / task.scale
     assert task.loss(answer, batch) < 1e-20
