@@ -114,7 +114,7 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         (("reproduce", "se3-transformer/nbdy"), "did you mean 'se3-transformer/nbody'?"),
         (("check",), "give one thing to check"),
         (("check", "egnn", "--group", "SE(3"), "cannot read the group"),
-        (("check", "egnn", "--group", "D(4)"), "D(4) acts on points in R^2"),
+        (("check", "egnn", "--group", "D(4)"), "D(4) acts on R^2 but the contract is about E(3)"),
         (("check", "--module", "no_such_package:X"), "cannot import 'no_such_package:X'"),
         (("check", "--module", f"{__name__}:needs_arguments"), "cannot be made without arguments"),
         (("check", "--module", "math:pi"), "cannot be made without arguments"),
