@@ -2,6 +2,7 @@
 
 from math import pi
 
+import numpy
 import pytest
 import scipy.stats
 import torch
@@ -100,6 +101,21 @@ def test_the_stabiliser_angle_of_so3_is_uniform_on_the_circle(point, sample, gen
     second = torch.linalg.cross(x / x.norm(), first)
     angles = torch.atan2(elements[..., 1] @ second, elements[..., 1] @ first)
     assert scipy.stats.kstest(angles.numpy(), scipy.stats.uniform(-pi, 2 * pi).cdf).pvalue > SURE
+
+
+def test_the_angle_of_a_random_quaternion_has_another_law_than_a_uniform_stabiliser_angle(generator):
+    """The published lift of SO(3) turns about the point by such an angle: density sin^2(t / 2) / pi, and not 1 / (2 pi)."""
+    q = torch.randn(4000, 4, generator=generator, dtype=torch.float64)
+    theirs = (2 * torch.atan2(q[:, 1:].norm(dim=-1), q[:, 0])).numpy()
+    x = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    elements = SO(3).lift(x.expand(4000, 3), 1, generator).elements[:, 0]
+    ours = torch.atan2(elements[:, 1, 1], elements[:, 0, 1]).remainder(2 * pi).numpy()
+    edges = numpy.linspace(0, 2 * pi, 9)
+    squared_sine = numpy.diff((edges - numpy.sin(edges)) / (2 * pi))
+    counts = [numpy.histogram(angles, edges)[0] for angles in (theirs, ours)]
+    assert [scipy.stats.chisquare(count).pvalue > SURE for count in counts] == [False, True]
+    assert [scipy.stats.chisquare(count, 4000 * squared_sine).pvalue > SURE for count in counts] == [True, False]
+    assert scipy.stats.chisquare(counts[0]).pvalue < 1e-100
 
 
 def test_the_stabiliser_angles_of_a_point_are_stratified_and_those_of_two_points_independent(generator):

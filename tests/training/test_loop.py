@@ -137,6 +137,19 @@ def test_layers_draw_afresh_in_every_step_and_alike_in_the_same(tmp_path: Path) 
     assert drawn[0][1] != drawn[1][1]
 
 
+def test_a_copied_state_dict_holds_the_live_weights_and_restores_nothing() -> None:
+    """Early stopping by `state_dict().copy()`, as in published code: the mapping is copied and the tensors are not."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    kept, copied = network.state_dict().copy(), {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        network.weight.add_(1.0)  # as an optimiser does
+    trained = network.weight.detach().clone()
+    network.load_state_dict(kept)
+    assert torch.equal(network.weight, trained)
+    network.load_state_dict(copied)
+    torch.testing.assert_close(network.weight, trained - 1.0)
+
+
 def test_the_test_split_sees_the_weights_that_were_best_or_the_last_as_asked(tmp_path: Path) -> None:
     wild = {"learning_rate": 3.0, "schedule": "constant", "ema": None}  # so that the best is not the last
     best, last = (run(tmp_path / which, **wild, test_on=which) for which in ("best", "last"))

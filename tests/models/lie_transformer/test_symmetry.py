@@ -1,5 +1,6 @@
 """Lifts, pairs and whole networks: what is exact, what is coupled, and what is so in distribution alone."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,31 @@ def test_coordinates_and_distances_of_pairs_are_invariant_and_equal_the_naive_on
     assert (pairs.coordinates(here) - pairs.naive_coordinates(here)).abs().max() < 1e-10
     assert pairs.coordinates(here).shape[-1] == pairs.dim(lift.orbits, lift.places)
     assert pairs.distance(here).diagonal(dim1=1, dim2=2).abs().max() < 1e-7
+
+
+def test_quaternions_of_pairs_flip_unless_their_sign_is_fixed_after_the_pair_is_formed(generator):
+    """With the sign of lifts fixed, as published, a rotation of the cloud flips 1/3 + 1/pi^2 of the pairs."""
+    q, u = torch.randn(2, 20000, 2, 4, generator=generator, dtype=torch.float64)
+    q, u = q / q.norm(dim=-1, keepdim=True), (u / u.norm(dim=-1, keepdim=True))[:, :1]
+    first, second = (positive(lifts) for lifts in (q, hamilton(u, q)))  # the sign of every lift is fixed, as published
+    here, there = (hamilton(lifts[:, 0] * CONJUGATE, lifts[:, 1]) for lifts in (first, second))
+    flipped = (here + there).abs().amax(-1) < 1e-12
+    assert torch.equal(flipped, (here - there).abs().amax(-1) > 1e-12)
+    assert float(flipped.double().mean()) == pytest.approx(1 / 3 + 1 / math.pi**2, abs=0.015)
+    assert (positive(here) - positive(there)).abs().max() < 1e-12  # ours
+
+
+CONJUGATE = torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
+
+
+def positive(q):
+    return q * q[..., :1].sign()
+
+
+def hamilton(p, q):
+    real = p[..., :1] * q[..., :1] - (p[..., 1:] * q[..., 1:]).sum(-1, keepdim=True)
+    p, q = torch.broadcast_tensors(p, q)
+    return torch.cat((real, p[..., :1] * q[..., 1:] + q[..., :1] * p[..., 1:] + torch.linalg.cross(p[..., 1:], q[..., 1:])), -1)
 
 
 def test_the_pair_is_that_of_key_relative_to_query(generator):
