@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from torsor.recipes import Record, load_recipe, read_records, recipe_files
+from torsor.recipes import MeasuredError, Record, load_recipe, read_records, recipe_files
 from torsor.report.tables import number, quantity, seconds
 
 PAGES = Path(__file__).parent
@@ -127,12 +127,12 @@ def _with_unit(record: Record, metric: str) -> str:
 
 
 def _equivariance(seeds: Iterable[Record]) -> str:
-    """The largest over the seeds, for each group."""
-    largest: dict[str, float] = {}
-    for record in seeds:
-        for error in record.equivariance:
-            largest[error.group] = max(error.largest, largest.get(error.group, 0.0))
-    return ", ".join(f"{number(error, 2)} under {group}" for group, error in largest.items())
+    """The largest over the seeds, for each group, and what rounding of the moved samples makes by itself."""
+    largest: dict[str, MeasuredError] = {}
+    for error in (error for record in seeds for error in record.equivariance):
+        if error.group not in largest or error.largest > largest[error.group].largest:
+            largest[error.group] = error
+    return ", ".join(f"{number(e.largest, 2)} under {group} (rounding {number(e.rounding, 2)})" for group, e in largest.items())
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
