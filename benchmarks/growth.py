@@ -7,18 +7,15 @@ results/growth.svg.
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from harness import THREADS, Contender, Measurement, measure, memory_mb, print_memory, write
+from harness import THREADS, Contender, Measurement, flops, measure, memory_mb, peak_flops, print_memory, write
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -45,24 +42,6 @@ def build(points: int, neighbours: int, degree: int) -> Callable[[], object]:
         model(positions, features).square().mean().backward()
 
     return run
-
-
-def peak_flops() -> float:
-    """Floating point operations a second of one large float32 matrix product."""
-    a = torch.randn(1536, 1536)
-    taken = []
-    for _ in range(7):
-        start = time.perf_counter()
-        a @ a
-        taken.append(time.perf_counter() - start)
-    return 2 * 1536**3 / statistics.median(taken)
-
-
-def flops(step: Callable[[], object]) -> int:
-    """Counted floating point operations of one step."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return int(counter.get_total_flops())
 
 
 def plot(rows: dict[str, list[tuple[int, Measurement, float]]]) -> None:

@@ -23,6 +23,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 RESULTS = Path(__file__).parent / "results"
 THREADS = 2
@@ -119,6 +120,23 @@ def measure(setting: str, contenders: Sequence[Contender], rounds: int, memory: 
         median = statistics.median(times)
         rows.append(Measurement(setting, contender.name, median, *spread, used[contender.name], contender.parameters, contender.note))
     return rows
+
+
+def peak_flops() -> float:
+    """Floating point operations a second of one large float32 matrix product."""
+    a, taken = torch.randn(1536, 1536), []
+    for _ in range(7):
+        start = time.perf_counter()
+        a @ a
+        taken.append(time.perf_counter() - start)
+    return 2 * 1536**3 / statistics.median(taken)
+
+
+def flops(step: Callable[[], object]) -> int:
+    """Counted floating point operations of one step."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
 
 
 def hardware() -> str:

@@ -11,9 +11,7 @@ the speed of one large matrix product on this machine. Run `python benchmarks/li
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -21,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from harness import THREADS, Contender, Measurement, measure, memory_mb, print_memory, write
+from harness import THREADS, Contender, Measurement, flops, measure, memory_mb, peak_flops, print_memory, write
 
 CLOUDS, HIDDEN, HEADS, LAYERS, CHANNELS = 8, 128, 8, 2, 4
 GROUPS, KERNELS, POINTS = ("T(2)", "SE(2)"), ("mlp", "2232"), (64, 128, 256)
@@ -53,23 +50,6 @@ def parameters(group: str, kernel: str) -> int:
     settings: dict[str, Any] = {"hidden": HIDDEN, "heads": HEADS, "layers": LAYERS, "pairs": "log", **published_kernel(kernel)}
     model = LieTransformer(group, CHANNELS, 1, **settings)
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def peak_flops() -> float:
-    """Floating point operations a second of one large float32 matrix product."""
-    a, taken = torch.randn(1536, 1536), []
-    for _ in range(7):
-        start = time.perf_counter()
-        a @ a
-        taken.append(time.perf_counter() - start)
-    return 2 * 1536**3 / statistics.median(taken)
-
-
-def flops(step: Callable[[], object]) -> int:
-    """Counted floating point operations of one step."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return int(counter.get_total_flops())
 
 
 def summary(rows: list[Measurement]) -> str:
