@@ -7,6 +7,7 @@ from torsor.check import assert_equivariant, equivariance_error
 from torsor.errors import ShapeError, SignatureError
 from torsor.models import TransformerConfig
 from torsor.models.particle_transformer import ParticleTransformer
+from torsor.models.particles import jet
 from torsor.signatures import Particles
 
 SIGNATURE = Particles(2, 1, 1)
@@ -27,12 +28,16 @@ def test_the_transformer_of_particles_is_built_from_the_settings_of_points(gener
         ({"momenta": torch.zeros(2, 3, 3)}, r"momenta is \[2, 3, 3\], but this model was built for \[2, 3, 4\]"),
         ({"scalars": None}, "scalars is missing"),
         ({"scalars": torch.zeros(2, 3, 5)}, r"scalars is \[2, 3, 5\]"),
-        ({"mask": torch.ones(2, 2, dtype=torch.bool)}, r"mask is \[2, 2\], but this model was built for \[2, 3\]"),
     ],
 )
 def test_inputs_of_another_shape_are_named(changes, message):
     with pytest.raises(ShapeError, match=message):
         CONFIG.build(SIGNATURE)(**(SIGNATURE.example(2, 3) | changes))
+
+
+def test_a_mask_of_another_shape_is_named():
+    with pytest.raises(ShapeError, match=r"mask is \[2, 2\], but this model was built for \[2, 3\]"):
+        jet(torch.zeros(2, 3, 4), None, torch.ones(2, 2, dtype=torch.bool), 0)
 
 
 def test_scalars_that_were_not_announced_are_refused():

@@ -8,9 +8,13 @@ import torch
 
 from torsor import models
 from torsor.models import REGISTRY
-from torsor.signatures import PointClouds
+from torsor.signatures import Particles, PointClouds
 
-SIGNATURE = PointClouds("2x0e + 1x1o", "1x1o", edge_features=1, points=4)
+SIGNATURES = {
+    PointClouds: PointClouds("2x0e + 1x1o", "1x1o", edge_features=1, points=4),
+    Particles: Particles(scalars_in=2, scalars_out=3),
+}
+"""One signature of each family, with three outputs a point."""
 
 
 def test_looking_at_the_registry_imports_no_model() -> None:
@@ -20,12 +24,14 @@ def test_looking_at_the_registry_imports_no_model() -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_default_config_builds_a_model_that_serves_point_clouds(name: str) -> None:
+def test_default_config_builds_a_model_for_every_family_it_serves(name: str) -> None:
     config = REGISTRY.load(name)()
-    model = config.build(SIGNATURE)
-    assert PointClouds in config.families
-    assert model(**SIGNATURE.example(2, 4)).shape == (2, 4, 3)
-    assert torch.isfinite(model(**SIGNATURE.example(2, 4))).all()
+    assert config.families
+    for family in config.families:
+        inputs = SIGNATURES[family].example(2, 4)
+        output = config.build(SIGNATURES[family])(**inputs)
+        assert output.shape == (2, 4, 3)
+        assert torch.isfinite(output).all()
 
 
 @pytest.mark.parametrize("name", [name for name in models.__all__ if name != "REGISTRY"])
