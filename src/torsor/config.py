@@ -12,6 +12,7 @@ import tomllib
 import types
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -48,8 +49,14 @@ def checked(config: T) -> T:
     return config if isinstance(config, Settings) else dataclasses.replace(config, **_typed_fields(config))
 
 
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields; every recipe of a list asks for those of a few classes."""
+    return types.MappingProxyType(get_type_hints(kind))
+
+
 def _typed_fields(config: Any) -> dict[str, Any]:
-    hints, where = get_type_hints(type(config)), type(config).__name__
+    hints, where = _hints(type(config)), type(config).__name__  # type: ignore[arg-type]
     names = [field.name for field in dataclasses.fields(config) if field.init]
     return {name: convert(hints[name], getattr(config, name), f"{where} {name}") for name in names}
 
@@ -70,7 +77,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str = "settings") -> T:
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where} is {_shown(mapping)}: give a table of settings")
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
-    hints = get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
             raise unknown_key(str(key), fields, where)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torsor.config import from_mapping, merge, read_toml
@@ -156,11 +157,17 @@ def load_recipe(name: str | Path) -> Recipe:
     if text not in _files():
         raise unknown_name("recipe", text, _files())
     path, chosen = _files()[text]
-    content = read_toml(path)
+    content = dict(_tables(path))
     for table in TABLES:
         choices = content.pop(table, {})
         content = merge(content, choices[chosen[table]]) if table in chosen else content
     return _checked(content, text)
+
+
+@cache
+def _tables(path: Path) -> Mapping[str, Any]:
+    """What a file that ships with torsor holds; read once, though it may be many recipes."""
+    return MappingProxyType(read_toml(path))
 
 
 @lru_cache(maxsize=1)
@@ -171,7 +178,7 @@ def _files() -> dict[str, tuple[Path, dict[str, str]]]:
 
 def _choices(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Every recipe in a file: one for each variant with each arm."""
-    content = read_toml(path)
+    content = _tables(path)
     tables = [table for table in TABLES if table in content]
     for chosen in product(*(content[table] for table in tables)):
         yield "-".join([_title(path), *chosen]), dict(zip(tables, chosen, strict=True))
