@@ -120,22 +120,21 @@ class Flow(Connected, LieGroup, ActsOnSpace):
         return Lifted(self.coordinates(points).unsqueeze(-2).repeat_interleave(samples, -2), self.orbit(points))
 
 
-class Trivial(Sized, Flow):
-    """The group of the identity alone: every point of R^n is an orbit of its own.
-
-    Args:
-        n: dimension of the space.
-    """
-
-    @property
-    def name(self) -> str:
-        """The name of the family and n."""
-        return f"Trivial({self.n})"
+class _OfSpace(Sized, Flow):
+    """A flow of R^n for each n."""
 
     @property
     def space_dim(self) -> int:
         """The n of R^n."""
         return self.n
+
+
+class Trivial(_OfSpace):
+    """The group of the identity alone: every point of R^n is an orbit of its own.
+
+    Args:
+        n: dimension of the space.
+    """
 
     @property
     def dim(self) -> int:
@@ -160,22 +159,12 @@ class Trivial(Sized, Flow):
         return torch.zeros(0, self.n, self.n, dtype=dtype)
 
 
-class Scale(Sized, Flow):
+class Scale(_OfSpace):
     """The scalings x -> exp(a) x of R^n.
 
     Args:
         n: dimension of the space.
     """
-
-    @property
-    def name(self) -> str:
-        """The name of the family and n."""
-        return f"Scale({self.n})"
-
-    @property
-    def space_dim(self) -> int:
-        """The n of R^n."""
-        return self.n
 
     @property
     def dim(self) -> int:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from torsor.groups.base import ActsOnSpace, MatrixGroup
+from torsor.groups.base import ActsLinearly
 from torsor.groups.matrix_log import matrix_log
 from torsor.groups.numerics import deliver, normal, safe_norm, signs, unit
 from torsor.groups.special_orthogonal import extend, haar, half_turns, quarter_turns, skew_basis
@@ -37,7 +37,7 @@ def boost(rapidity: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
     return torch.cat((torch.cat((size.cosh(), across), -1), torch.cat((across.mT, block), -1)), -2)
 
 
-class LorentzTransformations(MatrixGroup, ActsOnSpace):
+class LorentzTransformations(ActsLinearly):
     """What the Lorentz group and its identity component have in common."""
 
     @property
@@ -52,12 +52,7 @@ class LorentzTransformations(MatrixGroup, ActsOnSpace):
 
     @property
     def size(self) -> int:
-        """The N of its N x N matrices."""
-        return 4
-
-    @property
-    def space_dim(self) -> int:
-        """The n of R^n: one time, three space axes."""
+        """The N of its N x N matrices: one time, three space axes."""
         return 4
 
     @property
@@ -69,14 +64,6 @@ class LorentzTransformations(MatrixGroup, ActsOnSpace):
         """Metric, transpose, metric."""
         metric = torch.tensor(METRIC, dtype=a.dtype, device=a.device)
         return metric.unsqueeze(-1) * a.mT * metric
-
-    def linear(self, a: Float[Tensor, "*batch 4 4"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch 4 4"]:
-        """The matrix itself."""
-        return a.to(dtype or a.dtype)
-
-    def shift(self, a: Float[Tensor, "*batch 4 4"], dtype: torch.dtype | None = None) -> Float[Tensor, "*batch 4"]:
-        """Zero."""
-        return torch.zeros(a.shape[:-1], dtype=dtype or a.dtype, device=a.device)
 
     def algebra(self, dtype: torch.dtype = torch.float64) -> Float[Tensor, "6 4 4"]:
         """Rotations about the space axes, then boosts along them."""
