@@ -53,6 +53,8 @@ def plot(rows: dict[str, list[tuple[int, Measurement, float]]]) -> None:
         axis.plot(x, [floor * 1e3 for _, _, floor in line], "--", label="arithmetic floor, ms")
         axis.plot(x, [row.memory_mb or 0 for _, row, _ in line], "s:", label="memory above idle, MB")
         axis.set(xlabel=name, yscale="log", xscale="linear" if name == "degree" else "log")
+        axis.set_xticks(x, map(str, x))
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(Path(__file__).parent / "results" / "growth.svg")
