@@ -8,8 +8,8 @@ import torch
 from torsor.check import assert_equivariant
 from torsor.errors import EquivarianceError, SignatureError
 from torsor.groups import SE, SO, E, Lorentz, O, RestrictedLorentz, S, T
-from torsor.representations import Irreps
-from torsor.signatures import Particles, PointClouds
+from torsor.representations import Irreps, Trivial, Vectors
+from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds
 
 
 def test_strings_are_parsed_and_equal_signatures_are_equal():
@@ -186,3 +186,75 @@ def test_groups_that_do_not_act_on_momenta_are_named():
 
 def test_particles_read_as_a_sentence():
     assert str(Particles(2, 1, 3, "sum")) == "particles: momenta and 2 scalars -> 1 scalars and 3 four-vectors of the jet (sum)"
+
+
+def test_graphs_have_the_shapes_of_the_forward(generator):
+    inputs = Graphs(3, 2).example(2, 4, generator, dtype=torch.float64)
+    assert {name: tuple(x.shape) for name, x in inputs.items()} == {
+        "adjacency": (2, 4, 4),
+        "features": (2, 4, 3),
+        "edge_features": (2, 4, 4, 2),
+    }
+    assert torch.equal(inputs["adjacency"], inputs["adjacency"].mT)
+    assert not inputs["adjacency"].diagonal(dim1=1, dim2=2).any()
+    assert not inputs["edge_features"][inputs["adjacency"] == 0].any()
+
+
+def test_graphs_are_zero_behind_the_mask(generator):
+    inputs = Graphs(1, 1).example(2, 4, generator, lengths=(4, 2))
+    assert not inputs["adjacency"][1, 2:].any()
+    assert not inputs["adjacency"][1, :, 2:].any()
+    assert not inputs["features"][1, 2:].any()
+    assert inputs["adjacency"][0].any()
+
+
+@pytest.mark.parametrize(
+    ("level", "read"),
+    [
+        ("graph", lambda steps: steps.sum((1, 2))),
+        ("node", lambda steps: steps.sum(2)),
+        ("pair", lambda steps: steps),
+    ],
+)
+def test_the_contract_of_graphs_is_that_of_a_closed_form(generator, level, read):
+    signature = Graphs(1, 1, level=level)
+    model = lambda adjacency, features, edge_features: read((adjacency @ adjacency).unsqueeze(-1) * features.unsqueeze(1) + edge_features)  # noqa: E731
+    inputs = signature.example(3, 5, generator, dtype=torch.float64)
+    assert_equivariant(model, inputs, symmetry=signature.symmetry())
+    wrong = lambda adjacency, features, edge_features: model(adjacency.triu(), features, edge_features)  # noqa: E731
+    with pytest.raises(EquivarianceError):
+        assert_equivariant(wrong, inputs, symmetry=signature.symmetry())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"node_features": -1}, "node_features is -1"),
+        ({"outputs": 0}, "outputs is 0"),
+        ({"level": "edge"}, "'graph', 'node', 'pair'"),
+        ({"nodes": 0}, "nodes is 0"),
+    ],
+)
+def test_graphs_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(SignatureError, match=message):
+        Graphs(**settings)
+
+
+def test_no_group_but_permutations_acts_on_graphs():
+    with pytest.raises(SignatureError, match="SO\\(3\\) does not act on graphs"):
+        Graphs().symmetry(SO(3))
+
+
+def test_feature_vectors_are_bound_to_their_group(generator):
+    signature = FeatureVectors(SO(3), 2 * Vectors(), Vectors() + Trivial())
+    assert (signature.rep_in.dim, signature.rep_out.dim) == (6, 4)
+    inputs = signature.example(4, generator, dtype=torch.float64)
+    assert inputs["x"].shape == (4, 6)
+
+    def model(x):
+        a, b = x.split(3, -1)
+        return torch.cat((torch.linalg.cross(a, b), (a * b).sum(-1, keepdim=True)), -1)
+
+    assert_equivariant(model, inputs, symmetry=signature.symmetry())
+    with pytest.raises(EquivarianceError):
+        assert_equivariant(lambda x: model(x.abs()), inputs, symmetry=signature.symmetry())

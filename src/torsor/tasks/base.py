@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torsor.data.samples import Samples, Splits
 from torsor.symmetry import Actions, Symmetry
 
-INPUTS = ("positions", "momenta", "features", "scalars", "edge_features", "mask")
+INPUTS = ("positions", "momenta", "adjacency", "x", "features", "scalars", "edge_features", "mask")
 """The keys of a batch that are arguments of a model's `forward`; all others are targets."""
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from torsor.tasks.base import Task
-from torsor.training.evaluation import Numerics, run_network
+from torsor.training.evaluation import Numerics, objective, run_network
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def measure_cost(network: nn.Module, task: Task, batch: Mapping[str, Tensor], nu
         numerics: where to compute.
     """
     twin = copy.deepcopy(network)
-    flops = count_flops(lambda: torch.autograd.backward(task.loss(run_network(twin, task, batch, numerics), batch)))
+    flops = count_flops(lambda: torch.autograd.backward(objective(twin, task, run_network(twin, task, batch, numerics), batch)))
     trained = {name: parameter for name, parameter in twin.named_parameters() if parameter.requires_grad}
     return Cost(
         parameters=sum(parameter.numel() for parameter in trained.values()),

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from torsor.data.samples import Samples
 from torsor.errors import NonFiniteError
 from torsor.nn.noise import with_noise
+from torsor.nn.penalties import total_penalty
 from torsor.tasks.base import Task
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
@@ -84,6 +86,19 @@ def run_network(network: nn.Module, task: Task, batch: Mapping[str, Tensor], num
     with numerics.autocast():
         output = network(**inputs)
     return numerics.restore(output)
+
+
+def objective(network: nn.Module, task: Task, output: Any, batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+    """What training lowers: the task's loss, and the penalties of the network and its parts.
+
+    Args:
+        network: what gave the output, in its last call.
+        task: whose loss it is.
+        output: of the network.
+        batch: what it was fed.
+    """
+    loss, penalty = task.loss(output, batch), total_penalty(network)
+    return loss if penalty is None else loss + penalty
 
 
 def evaluate(network: nn.Module, task: Task, samples: Samples, numerics: Numerics, batch_size: int = 128) -> Evaluation:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torsor.tasks.base import Task
-from torsor.training.evaluation import Numerics, run_network
+from torsor.training.evaluation import Numerics, objective, run_network
 
 
 def first_non_finite(network: nn.Module, task: Task, batch: Mapping[str, Tensor], numerics: Numerics, noise_seed: int = 0) -> str:
@@ -29,7 +29,7 @@ def first_non_finite(network: nn.Module, task: Task, batch: Mapping[str, Tensor]
     handles = [module.register_forward_hook(_recorder(name, found)) for name, module in network.named_modules()]
     try:
         output = run_network(network, task, batch, numerics, noise_seed)
-        loss = task.loss(output, batch)
+        loss = objective(network, task, output, batch)
     finally:
         for handle in handles:
             handle.remove()

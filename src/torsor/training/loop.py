@@ -22,7 +22,7 @@ from torsor.errors import NonFiniteError
 from torsor.io import append_line, keep_lines, locked, save_tensors
 from torsor.tasks.base import Task
 from torsor.training.cost import measure_cost
-from torsor.training.evaluation import Evaluation, Numerics, evaluate, further_figures, run_network
+from torsor.training.evaluation import Evaluation, Numerics, evaluate, further_figures, objective, run_network
 from torsor.training.finite import first_non_finite
 from torsor.training.optimisers import Average, learning_rate, load_optimizer_tensors, make_optimizer, optimizer_tensors
 from torsor.training.order import batch_indices, derived_seed, stream
@@ -150,7 +150,7 @@ class Loop:
             group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad()
         output = run_network(self.shared, self.task, batch, self.numerics, self.noise_seed())
-        loss = weight * self.task.loss(output, batch)
+        loss = weight * objective(self.network, self.task, output, batch)
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
         # one transfer for both numbers, which a GPU would otherwise wait for twice
