@@ -18,7 +18,7 @@ from torsor.models.lie_transformer import (
     published_kernel,
     published_qm9,
 )
-from torsor.models.lie_transformer.layers import MaskedBatchNorm, activate, with_slope
+from torsor.models.lie_transformer.layers import activate, with_slope
 from torsor.models.lie_transformer.naive import naive_attention
 from torsor.models.lie_transformer.neighbourhood import everyone, nearest
 
@@ -178,16 +178,6 @@ def test_linear_concat_linear_of_elements_equals_that_of_pairs(generator):
     x = torch.randn(2, 5, 16, generator=generator, dtype=torch.float64)
     scene = scene_of(torch.randn(2, 5, 5, 3, generator=generator, dtype=torch.float64))
     assert (layer(x, scene) - naive_attention(layer, x, scene)).abs().max() < 1e-13
-
-
-def test_batch_statistics_are_those_of_valid_elements(generator):
-    x = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
-    mask = torch.arange(5) < torch.tensor([[5], [2], [3]])
-    ours, theirs = MaskedBatchNorm(4).double(), nn.BatchNorm1d(4).double()
-    assert (ours(x, mask)[mask] - theirs(x[mask])).abs().max() < 1e-13
-    assert (ours.mean - theirs.running_mean).abs().max() < 1e-14
-    assert (ours.variance - theirs.running_var).abs().max() < 1e-14
-    assert (ours.eval()(x, mask)[mask] - theirs.eval()(x[mask])).abs().max() < 1e-13
 
 
 # -- neighbourhoods --------------------------------------------------------------------------------------------------------------------

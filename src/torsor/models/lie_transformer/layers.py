@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import relu, silu, softplus
 
+from torsor.nn.masked_norm import MaskedBatchNorm
+
 ACTIVATIONS: MappingProxyType[str, Callable[[Tensor], Tensor]] = MappingProxyType({"swish": silu, "relu": relu, "softplus": softplus})
 
 
@@ -76,42 +78,6 @@ class HeadMLP(nn.Module):
         act = ACTIVATIONS[self.activation]
         out: Tensor = self.third(act(self.second(act(self.first(x))))).squeeze(-1)
         return act(out) if self.final else out
-
-
-class MaskedBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of valid elements alone.
-
-    Args:
-        channels: number of channels.
-        momentum: share of the newest batch in the running statistics.
-        eps: under the root.
-    """
-
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-        self.momentum, self.eps = momentum, eps
-
-    def forward(self, x: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"] | None) -> Float[Tensor, "b m c"]:
-        """Normalise; in training by the batch, and the running statistics follow."""
-        mean, variance = self._of_batch(x, mask) if self.training else (self.mean, self.variance)
-        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
-
-    def _of_batch(self, x: Tensor, mask: Tensor | None) -> tuple[Float[Tensor, "c"], Float[Tensor, "c"]]:
-        valid = x.new_ones(*x.shape[:2], 1) if mask is None else mask[..., None].to(x.dtype)
-        count = valid.sum().clamp(min=1)
-        mean = (x * valid).sum((0, 1)) / count
-        variance = ((x - mean).square() * valid).sum((0, 1)) / count
-        with torch.no_grad():
-            self.mean.lerp_(mean.detach().to(self.mean.dtype), self.momentum)
-            self.variance.lerp_((variance * count / (count - 1).clamp(min=1)).detach().to(self.variance.dtype), self.momentum)
-        return mean, variance
 
 
 class Norm(nn.Module):
