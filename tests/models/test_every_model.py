@@ -31,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lgatr-slim": {"vectors": 4, "scalars": 8, "blocks": 2, "heads": 2},
     "transformer": {"width": 16, "heads": 2, "layers": 2, "edge_width": 8},
     "set-transformer": {"width": 16, "heads": 2},
+    "deep-set": {"width": 16, "layers": 2},
     "mlp": {"hidden": 32, "layers": 2},
 }
 
@@ -43,6 +44,7 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "lgatr-slim": {"recoil": 2641, "tagging": 2621},
     "transformer": {"forces": 6771, "energy": 6797, "moments": 6741, "recoil": 6853, "tagging": 6753},
     "set-transformer": {"forces": 2899, "energy": 5885, "moments": 5877},
+    "deep-set": {"forces": 867, "energy": 1217, "moments": 997},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893},
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torsor.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    from torsor.models.deep_set import DeepSet, DeepSetConfig
     from torsor.models.egnn import EGNN, EGNNConfig
     from torsor.models.equivariant_mlp import EquivariantMLP
     from torsor.models.gatr import GATr, GATrConfig, GATrNetwork
@@ -54,10 +55,13 @@ REGISTRY = Registry(
         "attention among points, then of learned seeds, exact in S()",
         "arXiv 1810.00825",
     ),
+    Entry("deep-set", "torsor.models.deep_set:DeepSetConfig", "points that see the mean of all, exact in S()", "arXiv 1703.06114"),
     Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on the flattened cloud, no symmetry"),
 )
 
 _NAMES = {
+    "DeepSet": "deep_set",
+    "DeepSetConfig": "deep_set",
     "EGNN": "egnn",
     "EGNNConfig": "egnn",
     "EquivariantMLP": "equivariant_mlp",
@@ -84,6 +88,8 @@ __all__ = [
     "EGNN",
     "MLP",
     "REGISTRY",
+    "DeepSet",
+    "DeepSetConfig",
     "EGNNConfig",
     "EquivariantMLP",
     "GATr",
