@@ -1,0 +1,1 @@
+"""Symmetrise any network: average it over group elements that move with its input."""
