@@ -8,9 +8,10 @@ import torch
 
 from torsor.check import assert_equivariant, contract_of
 from torsor.errors import SignatureError
+from torsor.groups import O
 from torsor.models import REGISTRY
-from torsor.representations import Permuted, Trivial
-from torsor.signatures import Particles, PointClouds, cannot_serve, check_family, serving
+from torsor.representations import Permuted, Trivial, Vectors
+from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds, cannot_serve, check_family, serving
 from torsor.testing import LENGTHS, ModelSuite
 
 SIGNATURES = {
@@ -19,6 +20,10 @@ SIGNATURES = {
     "moments": PointClouds("", "2x0e + 1x1o", pool="mean", points=5),
     "recoil": Particles(scalars_in=2, scalars_out=1, vectors_out=1),
     "tagging": Particles(scalars_out=1, pool="mean"),
+    "motifs": Graphs(node_features=2, edge_features=1, outputs=2, nodes=5),
+    "roles": Graphs(node_features=2, outputs=2, level="node", nodes=5),
+    "links": Graphs(node_features=2, level="pair", nodes=5),
+    "torque": FeatureVectors(O(3), 2 * Vectors() + Trivial(2), Vectors() + Trivial()),
 }
 """What models are built for: those of the families that they serve."""
 
@@ -45,11 +50,21 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "transformer": {"forces": 6771, "energy": 6797, "moments": 6741, "recoil": 6853, "tagging": 6753},
     "set-transformer": {"forces": 2899, "energy": 5885, "moments": 5877},
     "deep-set": {"forces": 867, "energy": 1217, "moments": 997},
-    "mlp": {"forces": 2863, "energy": 4001, "moments": 1893},
+    "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
 }
 
+UNSERVED: dict[str, tuple[str, ...]] = {}
+"""What models do not serve though it is of a family of theirs."""
 
-CASES = [(name, kind) for name in REGISTRY for kind, signature in SIGNATURES.items() if type(signature) in REGISTRY.load(name).families]
+SERVED = {
+    name: [
+        kind
+        for kind, signature in SIGNATURES.items()
+        if type(signature) in REGISTRY.load(name).families and kind not in UNSERVED.get(name, ())
+    ]
+    for name in REGISTRY
+}
+CASES = [(name, kind) for name, kinds in SERVED.items() for kind in kinds]
 
 
 def build(name: str, signature: Any) -> torch.nn.Module:
@@ -57,7 +72,16 @@ def build(name: str, signature: Any) -> torch.nn.Module:
 
 
 def width(signature: Any) -> int:
+    if isinstance(signature, Graphs):
+        return signature.outputs
     return signature.dim if isinstance(signature, Particles) else signature.rep_out.dim
+
+
+def places(signature: Any) -> int:
+    """How many axes of the output count points or nodes."""
+    if isinstance(signature, Graphs):
+        return {"graph": 0, "node": 1, "pair": 2}[signature.level]
+    return 0 if isinstance(signature, FeatureVectors) or signature.pool else 1
 
 
 class TestEveryModel(ModelSuite):
@@ -69,19 +93,28 @@ class TestEveryModel(ModelSuite):
     @pytest.fixture(autouse=True, params=CASES, ids="-".join)
     def _case(self, request):
         self.name, self.kind = request.param
-        if self.kind == "moments" and request.node.get_closest_marker("compile"):
-            pytest.skip("traces as the other two do")
-        self.positions = "momenta" if isinstance(SIGNATURES[self.kind], Particles) else "positions"
+        if self.kind in ("moments", "links") and request.node.get_closest_marker("compile"):
+            pytest.skip("traces as the others of the family do")
+        family = type(SIGNATURES[self.kind])
+        self.positions = {PointClouds: "positions", Particles: "momenta", Graphs: "features", FeatureVectors: ""}[family]
+        self.masked = family is not FeatureVectors
         self.parameters = PARAMETERS.get(self.name, {}).get(self.kind, -1)  # not pinned is a failure
 
     def make(self, dtype):
         return build(self.name, SIGNATURES[self.kind]).to(dtype)
 
     def inputs(self, dtype, lengths):
-        return SIGNATURES[self.kind].example(len(lengths), max(lengths), torch.Generator().manual_seed(3), dtype, lengths=lengths)
+        signature, generator = SIGNATURES[self.kind], torch.Generator().manual_seed(3)
+        if isinstance(signature, FeatureVectors):
+            return signature.example(len(lengths), generator, dtype)
+        return signature.example(len(lengths), max(lengths), generator, dtype, lengths=lengths)
 
     def beyond(self, module):
         contract, signature = contract_of(module), SIGNATURES[self.kind]
+        if isinstance(signature, Graphs):  # features that stay behind when the nodes move
+            return replace(contract, inputs={"adjacency": contract.inputs["adjacency"]})
+        if isinstance(signature, FeatureVectors):
+            return replace(contract, output=Trivial(width(signature)))
         if not {"SE(3)", "E(3)", "Lorentz", "RestrictedLorentz"} & {str(factor) for factor in contract.factors}:
             return signature.symmetry()
         vectors = signature.vectors_out if isinstance(signature, Particles) else any(irrep.l for _, irrep in signature.rep_out)
@@ -91,24 +124,31 @@ class TestEveryModel(ModelSuite):
     def test_outputs_have_the_shape_of_the_signature(self):
         signature = SIGNATURES[self.kind]
         y = self.make(torch.float32)(**self.inputs(torch.float32, LENGTHS))
-        places = () if signature.pool else (max(LENGTHS),)
-        assert y.shape == (len(LENGTHS), *places, width(signature))
+        assert y.shape == (len(LENGTHS), *(max(LENGTHS),) * places(signature), width(signature))
 
     def test_outputs_behind_the_mask_are_zero(self):
-        if SIGNATURES[self.kind].pool:
+        if not places(SIGNATURES[self.kind]):
             pytest.skip("pooled")
         inputs = self.inputs(torch.float32, LENGTHS)
-        assert not self.make(torch.float32)(**inputs)[~inputs["mask"]].any()
+        output, mask = self.make(torch.float32)(**inputs), inputs["mask"]
+        assert not output[~mask].any()
+        if places(SIGNATURES[self.kind]) == 2:
+            assert not output.transpose(1, 2)[~mask].any()
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_model_declares_what_it_serves(name):
     config = REGISTRY.load(name)
-    served = [signature for signature in SIGNATURES.values() if type(signature) in config.families]
-    assert served
-    for signature in served:
-        assert name in serving(signature, REGISTRY)
-        check_family(name, config(), signature, REGISTRY)
+    assert SERVED[name]
+    for kind in SERVED[name]:
+        assert name in serving(SIGNATURES[kind], REGISTRY)
+        check_family(name, config(), SIGNATURES[kind], REGISTRY)
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kinds in UNSERVED.items() for kind in kinds])
+def test_models_refuse_what_they_do_not_serve_of_their_family(name, kind):
+    with pytest.raises(SignatureError, match=f"{name} cannot serve"):
+        build(name, SIGNATURES[kind])
 
 
 SPATIAL = ("se3-transformer", "gatr")

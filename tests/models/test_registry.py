@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from torsor import models
+from torsor.groups import O
 from torsor.models import REGISTRY
-from torsor.signatures import Particles, PointClouds
+from torsor.representations import Vectors
+from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds
 
 SIGNATURES = {
     PointClouds: PointClouds("2x0e + 1x1o", "1x1o", edge_features=1, points=4),
     Particles: Particles(scalars_in=2, scalars_out=3),
+    Graphs: Graphs(node_features=2, outputs=3, level="node", nodes=4),
+    FeatureVectors: FeatureVectors(O(3), 2 * Vectors(), Vectors()),
 }
-"""One signature of each family, with three outputs a point."""
+"""One signature of each family, with three outputs, of each point or node where it has them."""
 
 
 def test_looking_at_the_registry_imports_no_model() -> None:
@@ -28,9 +32,9 @@ def test_default_config_builds_a_model_for_every_family_it_serves(name: str) -> 
     config = REGISTRY.load(name)()
     assert config.families
     for family in config.families:
-        inputs = SIGNATURES[family].example(2, 4)
-        output = config.build(SIGNATURES[family])(**inputs)
-        assert output.shape == (2, 4, 3)
+        places = () if family is FeatureVectors else (4,)
+        output = config.build(SIGNATURES[family])(**SIGNATURES[family].example(2, *places))
+        assert output.shape == (2, *places, 3)
         assert torch.isfinite(output).all()
 
 

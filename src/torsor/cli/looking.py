@@ -19,13 +19,13 @@ from torsor.check.assertion import default_tolerance
 from torsor.cli.flags import parse
 from torsor.config import config_class
 from torsor.errors import ConfigError, GroupError
-from torsor.groups import ActsOnSpace, Group, S, T
+from torsor.groups import ActsOnSpace, Group, O, S, T
 from torsor.groups import parse as parse_group
 from torsor.models import REGISTRY as MODELS
 from torsor.registry import Registry
 from torsor.report.tables import Table
-from torsor.representations import Action, Irreps, Points, Trivial
-from torsor.signatures import Particles, PointClouds
+from torsor.representations import Action, Irreps, Points, Trivial, Vectors
+from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds
 from torsor.symmetry import Symmetry
 
 Kind = Literal["models", "tasks", "groups", "recipes"]
@@ -108,7 +108,12 @@ def check(arguments: Sequence[str]) -> int:
 SIGNATURE = PointClouds(Irreps("2x0e + 1x1o"), Irreps("1x0e + 1x1o"), edge_features=1, points=5)
 """What a module is fed where nothing says otherwise: scalars, vectors and edge features."""
 
-SIGNATURES: dict[type, Any] = {PointClouds: SIGNATURE, Particles: Particles(scalars_in=2, scalars_out=1, vectors_out=1)}
+SIGNATURES: dict[type, Any] = {
+    PointClouds: SIGNATURE,
+    Particles: Particles(scalars_in=2, scalars_out=1, vectors_out=1),
+    Graphs: Graphs(node_features=2, outputs=2, nodes=5),
+    FeatureVectors: FeatureVectors(O(3), 2 * Vectors(), Vectors() + Trivial()),
+}
 """What a registered model is built for, by the family that it serves."""
 
 
@@ -152,6 +157,8 @@ def _called(target: str, make: Any) -> Any:
 
 
 def _example(signature: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    if isinstance(signature, FeatureVectors):
+        return signature.example(3, dtype=dtype)
     places = getattr(signature, "points", None) or 5
     inputs: dict[str, Tensor] = signature.example(3, places, dtype=dtype, lengths=(places, places - 1, places - 2))
     return inputs

@@ -1,4 +1,4 @@
-"""A multilayer perceptron on the flattened cloud: the baseline without any symmetry.
+"""A multilayer perceptron on whatever it is fed, flattened: the baseline without any symmetry.
 
 Axes: b batch, n points given, p points of the largest cloud, f features, e edge features.
 """
@@ -6,7 +6,6 @@ Axes: b batch, n points given, p points of the largest cloud, f features, e edge
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -15,35 +14,62 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from torsor.config import Settings
-from torsor.errors import ShapeError
+from torsor.errors import ConfigError, ShapeError
 from torsor.models import REGISTRY
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
+from torsor.nn.perceptron import ACTIVATIONS, Activation, hidden_layers
 from torsor.representations import Irreps
-from torsor.signatures import PointClouds, Pool, cannot_serve
+from torsor.signatures import FeatureVectors, Graphs, PointClouds, Pool, cannot_serve
 
 
 @dataclass(frozen=True)
 class MLPConfig(Settings):
-    """Settings of `MLP`.
+    """Settings of the perceptrons.
+
+    The networks of Kim et al., Learning Probabilistic Symmetrization (2023), on graphs have `output_scale=1` and, for GRAPH8c,
+    `widths=(128, 64)`, `activation=output_activation="tanh"`; for EXP `widths=(2048, 4096, 2048)` likewise, and to classify its graphs
+    `widths=(2048, 4096, 2048, 10)` with "relu" and no `output_activation`.
 
     Args:
         hidden: width of the hidden layers.
         layers: number of hidden layers.
+        widths: the width of each hidden layer, instead of `hidden` and `layers`.
+        activation: after each hidden layer.
+        output_activation: after the last layer; None for none.
         output_scale: multiplies the initial weights of the last layer, so that training starts near the zero prediction. Not zero, or an
             untrained model would look perfectly symmetric.
     """
 
-    families: ClassVar[tuple[type, ...]] = (PointClouds,)
+    families: ClassVar[tuple[type, ...]] = (PointClouds, Graphs, FeatureVectors)
     hidden: int = 256
     layers: int = 3
+    widths: tuple[int, ...] | None = None
+    activation: Activation = "gelu"
+    output_activation: Activation | None = None
     output_scale: float = 0.01
 
-    def build(self, signature: PointClouds) -> MLP:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(width < 1 for width in self.hidden_widths):
+            raise ConfigError(f"MLPConfig has hidden layers of widths {list(self.hidden_widths)}: give each 1 or more")
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        """The width of each hidden layer."""
+        return (self.hidden,) * self.layers if self.widths is None else self.widths
+
+    def build(self, signature: PointClouds | Graphs | FeatureVectors) -> Perceptron:
         """The model for a task's signature.
 
         Raises:
-            SignatureError: the signature does not bound the number of points.
+            SignatureError: the signature does not bound the number of points or nodes.
         """
+        from torsor.models.flat_mlps import GraphMLP, VectorMLP
+
+        if isinstance(signature, Graphs):
+            return GraphMLP(signature, self)
+        if isinstance(signature, FeatureVectors):
+            return VectorMLP(signature, self)
         return MLP(
             signature.rep_in,
             signature.rep_out,
@@ -55,7 +81,33 @@ class MLPConfig(Settings):
         )
 
 
-class MLP(nn.Module):
+class Perceptron(nn.Module):
+    """What the perceptrons of all families share: hidden layers, and a last layer that starts small.
+
+    Args:
+        config: widths and nonlinearities.
+        width_in: numbers in.
+        width_out: numbers out.
+    """
+
+    def __init__(self, config: MLPConfig, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.config = config
+        widths = (width_in, *config.hidden_widths)
+        self.hidden = hidden_layers(widths, config.activation)
+        self.output = nn.Linear(widths[-1], width_out)
+        self.finish = ACTIVATIONS[config.output_activation]() if config.output_activation else nn.Identity()
+        with torch.no_grad():
+            self.output.weight.mul_(config.output_scale)
+            self.output.bias.zero_()
+
+    def dense(self, rows: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
+        """All layers, on inputs that are flat."""
+        output: Tensor = self.finish(self.output(self.hidden(rows)))
+        return output
+
+
+class MLP(Perceptron):
     """f(mask, positions, features, edge features), all flattened and padded to `points` places.
 
     Args:
@@ -85,21 +137,15 @@ class MLP(nn.Module):
         config: MLPConfig | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__()
         config = configured(MLPConfig, config, settings)
         signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, points, dimension)
         if points is None:
             raise cannot_serve("mlp", signature, "its width is fixed, so it needs the size of the largest cloud: give points=", REGISTRY)
-        self.config, self.signature, self.points, self.pool = config, signature, points, pool
-        self.widths = (signature.rep_in.dim, edge_features)
+        flat = points * (1 + dimension + signature.rep_in.dim + points * edge_features)
+        super().__init__(config, flat, (1 if pool else points) * signature.rep_out.dim)
+        self.signature, self.points, self.pool = signature, points, pool
+        self.feature_widths = (signature.rep_in.dim, edge_features)
         self.symmetry = signature.symmetry(exactness="none")
-        self.outputs = 1 if pool else points
-        widths = (points * (1 + dimension + signature.rep_in.dim + points * edge_features), *(config.hidden,) * config.layers)
-        self.hidden = nn.Sequential(*(nn.Sequential(nn.Linear(a, b), nn.GELU()) for a, b in pairwise(widths)))
-        self.output = nn.Linear(widths[-1], self.outputs * signature.rep_out.dim)
-        with torch.no_grad():
-            self.output.weight.mul_(config.output_scale)
-            self.output.bias.zero_()
 
     def forward(
         self,
@@ -109,8 +155,8 @@ class MLP(nn.Module):
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b *n out"]:
         """Map a padded batch of clouds to one output a point, or one a cloud where the model pools."""
-        cloud = point_cloud(positions, features, edge_features, mask, *self.widths, self.signature.dimension)
-        output: Tensor = self.output(self.hidden(self._flat(cloud)))
+        cloud = point_cloud(positions, features, edge_features, mask, *self.feature_widths, self.signature.dimension)
+        output: Tensor = self.dense(self._flat(cloud))
         if self.pool:
             return output
         output = torch.unflatten(output, -1, (self.points, -1))[:, : positions.shape[1]]
