@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torsor.models.deep_set import DeepSet, DeepSetConfig
     from torsor.models.egnn import EGNN, EGNNConfig
     from torsor.models.equivariant_mlp import EquivariantMLP
-    from torsor.models.gatr import GATr, GATrConfig, GATrNetwork
+    from torsor.models.gatr import GATr, GATrConfig, GATrNetwork, GATrSlim, GATrSlimConfig
     from torsor.models.lgatr import LGATr, LGATrConfig, LGATrSlim, LGATrSlimConfig
     from torsor.models.lie_transformer import LieTransformer, LieTransformerConfig
     from torsor.models.mlp import MLP, MLPConfig
@@ -36,6 +36,12 @@ REGISTRY = Registry(
     ),
     Entry("egnn", "torsor.models.egnn:EGNNConfig", "messages along differences of points, exact in E(3)", "arXiv 2102.09844"),
     Entry("gatr", "torsor.models.gatr:GATrConfig", "attention on multivectors of space, exact in SE(3) or E(3)", "arXiv 2305.18415"),
+    Entry(
+        "gatr-slim",
+        "torsor.models.gatr.slim:GATrSlimConfig",
+        "attention with scalars and vectors alone, exact in E(3)",
+        "arXiv 2305.18415",
+    ),
     Entry(
         "lgatr",
         "torsor.models.lgatr.model:LGATrConfig",
@@ -68,6 +74,8 @@ _NAMES = {
     "GATr": "gatr",
     "GATrConfig": "gatr",
     "GATrNetwork": "gatr",
+    "GATrSlim": "gatr",
+    "GATrSlimConfig": "gatr",
     "LieTransformer": "lie_transformer",
     "LieTransformerConfig": "lie_transformer",
     "LGATr": "lgatr",
@@ -95,6 +103,8 @@ __all__ = [
     "GATr",
     "GATrConfig",
     "GATrNetwork",
+    "GATrSlim",
+    "GATrSlimConfig",
     "LGATr",
     "LGATrConfig",
     "LGATrSlim",

@@ -21,11 +21,11 @@ from torch.nn.functional import linear, silu
 
 from torsor.config import Settings
 from torsor.groups import E, S
-from torsor.models import REGISTRY
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
+from torsor.models.vectors import count, joined, layout_of, split
 from torsor.nn.pooling import pool_points
 from torsor.representations import Irreps
-from torsor.signatures import PointClouds, Pool, cannot_serve
+from torsor.signatures import PointClouds, Pool
 
 _SMOOTH = 1e-8
 """Under the root of every norm, so that its gradient at zero is zero, not infinite."""
@@ -222,9 +222,11 @@ class EGNN(nn.Module):
         self.signature = PointClouds(Irreps(str(rep_in)), Irreps(str(rep_out)), edge_features, pool, dimension=dimension)
         self.config, self.pool, self.symmetry = config, pool, self.signature.symmetry(E(dimension) * S())
         self.widths = (self.signature.rep_in.dim, edge_features)
-        self.layout_in, self.layout_out = (_layout(rep, self.signature) for rep in (self.signature.rep_in, self.signature.rep_out))
-        scalars, vectors = _count(self.layout_in)
-        self.scalars_out, vectors_out = _count(self.layout_out)
+        self.layout_in, self.layout_out = (
+            layout_of(rep, "egnn", self.signature) for rep in (self.signature.rep_in, self.signature.rep_out)
+        )
+        scalars, vectors = count(self.layout_in)
+        self.scalars_out, vectors_out = count(self.layout_out)
         self.channels = max(1, vectors_out)
         self.register_buffer("invariant_pairs", torch.triu_indices(vectors, vectors, 1), persistent=False)
         # the column of ones stands for a bias, and feeds clouds that have nothing but positions
@@ -259,7 +261,7 @@ class EGNN(nn.Module):
 
     def _layers(self, cloud: PointCloud) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n p d"]]:
         """Scalars after the last layer, and how far each position channel has moved."""
-        scalars, vectors = _split(cloud.features, self.layout_in, self.signature.dimension)
+        scalars, vectors = split(cloud.features, self.layout_in, self.signature.dimension)
         h = self.embed(self._invariants(scalars, vectors))
         neighbours = find_neighbours(cloud.positions, cloud.mask, self.config.neighbours)
         edges = None if cloud.edge_features is None else neighbours.pairs(cloud.edge_features)
@@ -282,42 +284,4 @@ class EGNN(nn.Module):
     def _output(self, h: Float[Tensor, "b n c"], moved: Float[Tensor, "b n p d"]) -> Float[Tensor, "b n out"]:
         """Scalars and displacements in the order of `rep_out`."""
         scalars = h.new_zeros(*h.shape[:2], 0) if self.readout is None else self.readout(h)
-        parts = []
-        for copies, degree in self.layout_out:
-            if degree == 0:
-                part, scalars = scalars.tensor_split((copies,), -1)
-            else:
-                part, moved = moved.tensor_split((copies,), 2)
-            parts.append(part.flatten(2))
-        return torch.cat(parts, -1)
-
-
-Layout = tuple[tuple[int, int], ...]
-"""Copies and degree of each part of a feature: plain numbers, for tracing."""
-
-
-def _layout(irreps: Irreps, signature: PointClouds) -> Layout:
-    """The parts of a feature.
-
-    Raises:
-        SignatureError: one is neither a scalar nor a vector.
-    """
-    others = sorted({str(irrep) for _, irrep in irreps} - {"0e", "1o"})
-    if others:
-        raise cannot_serve("egnn", signature, f"it has scalars (0e) and vectors (1o), not {', '.join(others)}", REGISTRY)
-    return tuple((mul, irrep.l) for mul, irrep in irreps)
-
-
-def _count(layout: Layout) -> tuple[int, int]:
-    """Number of scalars and of vectors."""
-    return sum(copies for copies, degree in layout if degree == 0), sum(copies for copies, degree in layout if degree == 1)
-
-
-def _split(features: Float[Tensor, "b n f"], layout: Layout, dimension: int) -> tuple[Float[Tensor, "b n s"], Float[Tensor, "b n v d"]]:
-    """Scalars and vectors among the features."""
-    parts = torch.split(features, [copies * (2 * degree + 1) for copies, degree in layout], -1) if layout else ()
-    nothing = features[..., :0]
-    scalars, vectors = (
-        torch.cat([nothing, *(part for part, (_, degree) in zip(parts, layout, strict=True) if degree == wanted)], -1) for wanted in (0, 1)
-    )
-    return scalars, torch.unflatten(vectors, -1, (-1, dimension))
+        return joined(scalars, moved, self.layout_out)

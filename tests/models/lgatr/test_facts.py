@@ -12,11 +12,11 @@ from torsor.groups import SE, SO, Lorentz, RestrictedLorentz, S
 from torsor.groups.lorentz import METRIC, boost
 from torsor.groups.numerics import unit
 from torsor.models.lgatr import LGATrConfig, LGATrSlimConfig
-from torsor.models.lgatr.slim import SlimAttention, SlimBlock, SlimMLP, inner, joint_norm
 from torsor.models.lgatr.spurions import as_multivectors, spurion_multivectors
 from torsor.nn.multivector_attention import MultivectorAttention, visibility
 from torsor.nn.multivector_layers import GeometricMLP, MultivectorNorm
 from torsor.nn.multivector_linear import MultivectorLinear
+from torsor.nn.slim_layers import SlimAttention, SlimBlock, SlimMLP, inner, joint_norm
 from torsor.representations import LORENTZ, Matrix, equivariant_basis
 from torsor.representations.geometric_algebra import equivariant_maps, outermorphism
 from torsor.signatures import Particles
@@ -208,7 +208,7 @@ def test_spurion_tokens_take_no_part_in_the_pooling(generator):
 @pytest.mark.parametrize("part", [SlimAttention, SlimMLP, SlimBlock])
 def test_every_slim_part_commutes_with_the_group(part, generator):
     torch.manual_seed(0)
-    layer = part(SLIM).double()
+    layer = part(SLIM.block_settings()).double()
     v, s = (torch.randn(5, 6, *shape, generator=generator, dtype=torch.float64) for shape in ((4, 4), (8,)))
     element = moves(generator, discrete=True)
     extra = () if part is SlimMLP else (None, False)
@@ -222,11 +222,12 @@ def test_every_slim_part_commutes_with_the_group(part, generator):
 @torch.no_grad()
 def test_slim_attention_is_an_explicit_loop(generator):
     torch.manual_seed(0)
-    layer, config = SlimAttention(SLIM).double(), SLIM
+    layer, config = SlimAttention(SLIM.block_settings()).double(), SLIM
     v, s = (torch.randn(1, 5, *shape, generator=generator, dtype=torch.float64) for shape in ((4, 4), (8,)))
     visible = torch.ones(1, 1, 5, 5, dtype=torch.bool)
     visible[..., 3] = False
     visible[..., 3, 3] = True
+    bias = torch.zeros(1, 1, 5, 5).double().where(visible, -torch.inf)
     vectors, scalars = layer.project(v, s)
     c, t = config.vectors // config.heads, config.scalars // config.heads
     found_v, found_s = torch.zeros(1, 5, 4, config.vectors).double(), torch.zeros(1, 5, config.scalars).double()
@@ -235,12 +236,13 @@ def test_slim_attention_is_an_explicit_loop(generator):
             joint_norm(
                 vectors[0, :, :, k * config.vectors + h * c : k * config.vectors + (h + 1) * c],
                 scalars[0, :, k * config.scalars + h * t : k * config.scalars + (h + 1) * t],
+                METRIC,
             )
             for k in range(3)
         ]
         for i in range(5):
             logits = [
-                float(inner(parts[0][0][i], parts[1][0][j]).sum() + parts[0][1][i] @ parts[1][1][j]) / math.sqrt(4 * c + t)
+                float(inner(parts[0][0][i], parts[1][0][j], METRIC).sum() + parts[0][1][i] @ parts[1][1][j]) / math.sqrt(4 * c + t)
                 for j in range(5)
             ]
             seen = [j for j in range(5) if visible[0, 0, i, j]]
@@ -249,14 +251,14 @@ def test_slim_attention_is_an_explicit_loop(generator):
                 weight = math.exp(logits[j]) / total
                 found_v[0, i, :, h * c : (h + 1) * c] += weight * parts[2][0][j]
                 found_s[0, i, h * t : (h + 1) * t] += weight * parts[2][1][j]
-    for ours, expected in zip(layer(v, s, visible, False), layer.merge(found_v, found_s), strict=True):
+    for ours, expected in zip(layer(v, s, bias, False), layer.merge(found_v, found_s), strict=True):
         assert (ours - expected).abs().max() < 1e-12
 
 
 def test_the_joint_norm_makes_the_mean_of_all_squares_one(generator):
     v, s = 30 * torch.randn(6, 4, 5, generator=generator, dtype=torch.float64), torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    v, s = joint_norm(v, s)
-    assert (torch.cat((inner(v, v).abs(), s.square()), -1).mean(-1) - 1).abs().max() < 1e-3
+    v, s = joint_norm(v, s, METRIC)
+    assert (torch.cat((inner(v, v, METRIC).abs(), s.square()), -1).mean(-1) - 1).abs().max() < 1e-3
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from torsor.models.gatr.config import GATrConfig
 from torsor.models.gatr.model import GATr
 from torsor.models.gatr.network import BlockSettings, GATrBlock, GATrNetwork
 from torsor.models.gatr.published import embed_bodies, published_arteries, published_nbody
+from torsor.models.gatr.slim import GATrSlim, GATrSlimConfig
 
 __all__ = [
     "AxialGATr",
@@ -13,6 +14,8 @@ __all__ = [
     "GATrBlock",
     "GATrConfig",
     "GATrNetwork",
+    "GATrSlim",
+    "GATrSlimConfig",
     "embed_bodies",
     "published_arteries",
     "published_nbody",
