@@ -233,6 +233,10 @@ class Symmetry:
             found.append(Probe(str(self.group), "generic", tuple(self.sample(inputs, generator) for _ in range(samples))))
         return tuple(found)
 
+    def valid_places(self, inputs: Mapping[str, Any], factor: int) -> Tensor | None:
+        """The mask of the places that a factor permutes, by its number; None where it permutes none, or all are valid."""
+        return _Scene(self, inputs).valid(factor)
+
     def _labels(self) -> tuple[str, ...]:
         """A name for each factor; numbered where two are equal."""
         names = [str(factor) for factor in self.factors]
@@ -281,7 +285,7 @@ class _Scene:
             raise ShapeError(f"S() needs one number of items: {lengths or remedy}")
         return int(min(found.values()))
 
-    def _valid(self, i: int) -> Tensor | None:
+    def valid(self, i: int) -> Tensor | None:
         """The mask of the places that factor i permutes, None where all are valid."""
         mask = self.mask
         return mask if mask is not None and self.sizes[i] is not None and mask.shape[-1] == self.sizes[i] else None
@@ -290,7 +294,7 @@ class _Scene:
         """Which entries of x lie at valid places of every axis that is permuted, broadcastable to x; None where no mask says."""
         found: Tensor | None = None
         for i, action in enumerate(_each(actions)):
-            mask = self._valid(i)
+            mask = self.valid(i)
             if mask is None:
                 continue
             for axis in permuted_axes(action):
@@ -305,7 +309,7 @@ class _Scene:
         """Random elements of factor i."""
         factor, batch = _sized(self.symmetry.factors[i], self.sizes[i]), () if self.batch is None else (self.batch,)
         source = self.device if generator is None else generator.device
-        valid = self._valid(i)
+        valid = self.valid(i)
         if valid is None:
             return factor.sample(*batch, generator=generator, dtype=self.dtype, device=source).to(self.device)
         assert isinstance(factor, S)
@@ -313,7 +317,7 @@ class _Scene:
 
     def probes(self, i: int, samples: int, generator: torch.Generator | None) -> dict[str, tuple[Element, ...]]:
         """Elements of factor i by kind, but for the identity."""
-        valid = self._valid(i)
+        valid = self.valid(i)
         if valid is not None:
             return self._masked_probes(valid, samples, generator)
         source = self.device if generator is None else generator.device

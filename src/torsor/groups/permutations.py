@@ -81,15 +81,24 @@ class S(FiniteGroup):
             mask: only the True places are permuted among themselves; the others stay.
         """
         keys = uniform((*batch, self._n), generator, device)
-        if mask is None:
-            return keys.argsort(-1).to(device)
-        if mask.shape != keys.shape:
+        if mask is not None and mask.shape != keys.shape:
             raise ShapeError(f"mask is {list(mask.shape)} but the permutations are {list(keys.shape)}: give one flag for each place")
+        return self.by_keys(keys, mask).to(device)
+
+    def by_keys(self, keys: Float[Tensor, "*batch n"], mask: Bool[Tensor, "*batch n"] | None = None) -> Int64[Tensor, "*batch n"]:
+        """The permutations that send place 0, 1, ... to the item with the smallest key, the next, ...; equal keys stay in turn.
+
+        Args:
+            keys: finite numbers.
+            mask: only the True places are permuted among themselves; the others stay.
+        """
+        if mask is None:
+            return keys.argsort(dim=-1, stable=True)
         absent = ~mask.to(keys.device)
-        # both orders list the True places first (in turn, and at random) and then the others in turn, so that these meet themselves
+        # both orders list the True places first (in turn, and by keys) and then the others in turn, so that these meet themselves
         in_turn = absent.to(torch.uint8).argsort(dim=-1, stable=True)
-        at_random = torch.where(absent, 1 + torch.arange(self._n, device=keys.device), keys).argsort(-1)
-        return torch.empty_like(in_turn).scatter(-1, in_turn, at_random).to(device)
+        by_keys = keys.masked_fill(absent, torch.inf).argsort(dim=-1, stable=True)
+        return torch.empty_like(in_turn).scatter(-1, in_turn, by_keys)
 
     def matrix(self, a: Int64[Tensor, "*batch n"], dtype: torch.dtype = torch.float64) -> Float[Tensor, "*batch n n"]:
         """Permutation matrices P with P[p[i], i] = 1."""

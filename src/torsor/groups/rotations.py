@@ -146,11 +146,12 @@ class SO(Connected, Orthogonal):
         For n = 2 the cyclic group of order `samples`. For n = 3 the largest of the icosahedral (60), octahedral (24), tetrahedral (12) and
         Klein (4) groups whose order divides `samples`, in as many independent copies as it takes. Otherwise independent rotations.
         """
-        group = self._spread(samples)
+        group = self.spread(samples)
         copies = self._draw((*batch, samples // len(group), 1), self.n, generator, device)
         return deliver((copies @ group.to(copies.device)).flatten(-4, -3), dtype, device)
 
-    def _spread(self, samples: int) -> Tensor:
+    def spread(self, samples: int) -> Float[Tensor, "order n n"]:
+        """The finite subgroup that `stratified_sample` turns: the largest it has whose order divides `samples`."""
         if self.n == 2:
             return self.cyclic(samples)
         if self.n == 3:

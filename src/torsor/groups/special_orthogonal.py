@@ -61,9 +61,15 @@ def haar(shape: tuple[int, ...], n: int, generator: torch.Generator | None, devi
         return exp_special(2 * torch.pi * uniform((*shape, 1), generator, device), 2)
     if n == 3:
         return matrix_from_quaternion(unit(normal((*shape, 4), generator, device)))
-    q, r = torch.linalg.qr(normal((*shape, n, n), generator, device))
-    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    q = orthogonal_from_normal(normal((*shape, n, n), generator, device))
     return reflect(q, torch.linalg.det(q).sign())
+
+
+def orthogonal_from_normal(x: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
+    """Haar elements of O(n) from normal numbers: the Q of x = QR with a positive diagonal of R; it moves with x from the left."""
+    q, r = torch.linalg.qr(x)
+    turned: Tensor = q * torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(q.dtype).unsqueeze(-2)
+    return turned
 
 
 def section(direction: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:

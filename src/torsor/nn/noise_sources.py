@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from zlib import crc32
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,6 +20,7 @@ from torch import Tensor
 MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 """The constants of SplitMix64, as signed numbers."""
+PRIME = 2**61 - 1
 
 
 class NoiseSource(ABC):
@@ -83,7 +83,9 @@ class FixedNoise(NoiseSource):
 
     def _table(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
         """Hash the place of every number, one axis after another."""
-        start = (self.seed * 0x100000001 + crc32(name.encode())) % 2**62
+        start = self.seed
+        for letter in name:  # compilers can follow this, which they cannot a hash of the standard library
+            start = (start * 131 + ord(letter)) % PRIME
         places = mixed(torch.tensor(start, dtype=torch.int64, device=device))
         for size in shape[1:]:
             places = mixed(places.unsqueeze(-1) + GOLDEN * (1 + torch.arange(size, device=device)))
@@ -99,4 +101,5 @@ def mixed(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """Shift to the right with zeros from the left, as unsigned numbers do."""
-    return (x >> bits) & (2 ** (64 - bits) - 1)
+    shifted: Tensor = (x >> bits) & (2 ** (64 - bits) - 1)
+    return shifted

@@ -7,6 +7,7 @@ from torsor.representations.basis import equivariant_basis
 from torsor.representations.binary_forms import BinaryForms
 from torsor.representations.clebsch_gordan import coupling, radial_from_so2, so2_from_radial, wigner_3j
 from torsor.representations.elementary import Defining, Matrix, Points, Regular, Shifted, Trivial, Vectors
+from torsor.representations.elements import LeftMultiplied
 from torsor.representations.geometric_algebra import LORENTZ, PROJECTIVE, GeometricAlgebra
 from torsor.representations.grids import GridRotated
 from torsor.representations.harmonics import spherical_harmonics
@@ -26,6 +27,7 @@ __all__ = [
     "GridRotated",
     "Irrep",
     "Irreps",
+    "LeftMultiplied",
     "Matrix",
     "Multivectors",
     "Pairs",
