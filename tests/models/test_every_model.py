@@ -38,6 +38,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "heads": 2, "layers": 2, "edge_width": 8},
     "set-transformer": {"width": 16, "heads": 2},
     "deep-set": {"width": 16, "layers": 2},
+    "message-passing": {"width": 16, "layers": 2},
+    "pair-transformer": {"width": 16, "heads": 2, "layers": 2},
+    "gin": {"width": 16, "layers": 2, "update": 16},
     "mlp": {"hidden": 32, "layers": 2},
 }
 
@@ -52,10 +55,13 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "transformer": {"forces": 6771, "energy": 6797, "moments": 6741, "recoil": 6853, "tagging": 6753},
     "set-transformer": {"forces": 2899, "energy": 5885, "moments": 5877},
     "deep-set": {"forces": 867, "energy": 1217, "moments": 997},
+    "message-passing": {"forces": 3683, "energy": 3713, "moments": 3653},
+    "pair-transformer": {"forces": 4291, "energy": 4289, "moments": 4261},
+    "gin": {"motifs": 918, "roles": 900},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
 }
 
-UNSERVED: dict[str, tuple[str, ...]] = {}
+UNSERVED: dict[str, tuple[str, ...]] = {"gin": ("links",)}
 """What models do not serve though it is of a family of theirs."""
 
 SERVED = {

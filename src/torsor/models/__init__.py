@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from torsor.models.egnn import EGNN, EGNNConfig
     from torsor.models.equivariant_mlp import EquivariantMLP
     from torsor.models.gatr import GATr, GATrConfig, GATrNetwork, GATrSlim, GATrSlimConfig
+    from torsor.models.gin import GIN, GINConfig
     from torsor.models.lgatr import LGATr, LGATrConfig, LGATrSlim, LGATrSlimConfig
     from torsor.models.lie_transformer import LieTransformer, LieTransformerConfig
+    from torsor.models.message_passing import MessagePassing, MessagePassingConfig
     from torsor.models.mlp import MLP, MLPConfig
+    from torsor.models.pair_transformer import PairTransformer, PairTransformerConfig
     from torsor.models.se3_transformer import SE3Transformer, SE3TransformerConfig
     from torsor.models.set_transformer import SetTransformer, SetTransformerConfig
     from torsor.models.transformer import Transformer, TransformerConfig
@@ -62,7 +65,25 @@ REGISTRY = Registry(
         "arXiv 1810.00825",
     ),
     Entry("deep-set", "torsor.models.deep_set:DeepSetConfig", "points that see the mean of all, exact in S()", "arXiv 1703.06114"),
-    Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on the flattened cloud, no symmetry"),
+    Entry(
+        "message-passing",
+        "torsor.models.message_passing:MessagePassingConfig",
+        "plain messages among points, exact in T(3) x S()",
+        "arXiv 2102.09844",
+    ),
+    Entry(
+        "pair-transformer",
+        "torsor.models.pair_transformer:PairTransformerConfig",
+        "attention among pairs of points in learned places, exact in T(3)",
+        "arXiv 2306.02866",
+    ),
+    Entry(
+        "gin",
+        "torsor.models.gin:GINConfig",
+        "messages along edges, exact in S(), or none where nodes are numbered",
+        "arXiv 1810.00826",
+    ),
+    Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on whatever it is fed, flattened, no symmetry"),
 )
 
 _NAMES = {
@@ -76,6 +97,8 @@ _NAMES = {
     "GATrNetwork": "gatr",
     "GATrSlim": "gatr",
     "GATrSlimConfig": "gatr",
+    "GIN": "gin",
+    "GINConfig": "gin",
     "LieTransformer": "lie_transformer",
     "LieTransformerConfig": "lie_transformer",
     "LGATr": "lgatr",
@@ -84,6 +107,10 @@ _NAMES = {
     "LGATrSlimConfig": "lgatr",
     "MLP": "mlp",
     "MLPConfig": "mlp",
+    "MessagePassing": "message_passing",
+    "MessagePassingConfig": "message_passing",
+    "PairTransformer": "pair_transformer",
+    "PairTransformerConfig": "pair_transformer",
     "SE3Transformer": "se3_transformer",
     "SE3TransformerConfig": "se3_transformer",
     "SetTransformer": "set_transformer",
@@ -94,6 +121,7 @@ _NAMES = {
 
 __all__ = [
     "EGNN",
+    "GIN",
     "MLP",
     "REGISTRY",
     "DeepSet",
@@ -105,6 +133,7 @@ __all__ = [
     "GATrNetwork",
     "GATrSlim",
     "GATrSlimConfig",
+    "GINConfig",
     "LGATr",
     "LGATrConfig",
     "LGATrSlim",
@@ -112,6 +141,10 @@ __all__ = [
     "LieTransformer",
     "LieTransformerConfig",
     "MLPConfig",
+    "MessagePassing",
+    "MessagePassingConfig",
+    "PairTransformer",
+    "PairTransformerConfig",
     "SE3Transformer",
     "SE3TransformerConfig",
     "SetTransformer",
