@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from torsor.check import assert_equivariant
-from torsor.errors import EquivarianceError, SignatureError
-from torsor.groups import SE, SO, E, Lorentz, O, RestrictedLorentz, S, T
-from torsor.representations import Irreps, Trivial, Vectors
+from torsor.errors import EquivarianceError, RepresentationError, SignatureError
+from torsor.groups import SE, SO, C, E, Lorentz, O, RestrictedLorentz, S, T
+from torsor.representations import Commuting, Irreps, Matrix, Regular, Trivial, Vectors
 from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds
 
 
@@ -258,3 +258,19 @@ def test_feature_vectors_are_bound_to_their_group(generator):
     assert_equivariant(model, inputs, symmetry=signature.symmetry())
     with pytest.raises(EquivarianceError):
         assert_equivariant(lambda x: model(x.abs()), inputs, symmetry=signature.symmetry())
+
+
+def test_feature_vectors_under_a_product_have_an_action_for_each_factor(generator):
+    shifted = Commuting(Regular() @ Trivial(4), Trivial(3) @ Regular())
+    signature = FeatureVectors(C(3) * C(4), shifted, Trivial())
+    inputs = signature.example(3, generator, dtype=torch.float64)
+
+    def neighbours(x):
+        image = x.unflatten(-1, (3, 4))
+        return (image * image.roll(1, -1)).sum((1, 2)).unsqueeze(-1)
+
+    assert_equivariant(neighbours, inputs, symmetry=signature.symmetry())
+    with pytest.raises(EquivarianceError, match="C"):
+        assert_equivariant(lambda x: x[:, :1], inputs, symmetry=signature.symmetry())
+    with pytest.raises(RepresentationError, match="does not say what each factor of C\\(3\\) x C\\(4\\) does: give Commuting"):
+        FeatureVectors(C(3) * C(4), Matrix(lambda g: g, 2), Trivial()).symmetry()

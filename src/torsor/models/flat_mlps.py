@@ -72,6 +72,7 @@ class VectorMLP(Perceptron):
 
     def __init__(self, signature: FeatureVectors, config: MLPConfig) -> None:
         super().__init__(config, signature.rep_in.dim, signature.rep_out.dim)
+        self.width = signature.rep_in.dim
         self.signature, self.symmetry = signature, signature.symmetry(exactness="none")
 
     def forward(self, x: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
@@ -80,7 +81,6 @@ class VectorMLP(Perceptron):
         Raises:
             ShapeError: they have another length than that of the signature.
         """
-        width = self.signature.rep_in.dim
-        if x.shape[-1] != width:
-            raise ShapeError(f"x is {list(x.shape)}, but this model was built for {width} numbers: give [b, {width}]")
+        if x.shape[-1] != self.width:
+            raise ShapeError(f"x is {list(x.shape)}, but this model was built for {self.width} numbers: give [b, {self.width}]")
         return self.dense(x)

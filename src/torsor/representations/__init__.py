@@ -6,6 +6,7 @@ from torsor.representations.base import Action, Representation
 from torsor.representations.basis import equivariant_basis
 from torsor.representations.binary_forms import BinaryForms
 from torsor.representations.clebsch_gordan import coupling, radial_from_so2, so2_from_radial, wigner_3j
+from torsor.representations.commuting import Commuting
 from torsor.representations.elementary import Defining, Matrix, Points, Regular, Shifted, Trivial, Vectors
 from torsor.representations.elements import LeftMultiplied
 from torsor.representations.geometric_algebra import LORENTZ, PROJECTIVE, GeometricAlgebra
@@ -20,6 +21,7 @@ __all__ = [
     "PROJECTIVE",
     "Action",
     "BinaryForms",
+    "Commuting",
     "Defining",
     "DirectSum",
     "Dual",
