@@ -155,6 +155,21 @@ def test_recipes_of_scans_run_on_synthetic_objects(variant: str) -> None:
     assert task.loss(model(**task.inputs(batch)), batch).isfinite()
 
 
+@pytest.mark.parametrize("variant", ["lgatr", "slim", "transformer", "transformer-augmented"])
+def test_recipes_of_jets_run_on_generated_jets_and_say_so(variant: str, tmp_path: Path) -> None:
+    recipe = load_recipe(f"lgatr/toptagging-{variant}")
+    assert recipe.config("full").task.source == "published"
+    config = recipe.config("quick")
+    assert (config.task.source, config.task.also_test) == ("generate", ("boosted",))
+    assert "not comparable" in recipe.sizes["cpu"].note
+    assert all(recipe.sizes[size].note.startswith("generated jets") for size in ("quick", "cpu"))
+    task = replace(config.task, train_size=40, valid_size=10, test_size=10).build()
+    result = training.train(task, config.model, replace(config.train, steps=2, batch_size=8), tmp_path, augment=config.augment, quiet=True)
+    assert {figure.metric for figure in recipe.figures("quick")} < set(result.test)
+    boosted = abs(result.test["cross_entropy (boosted)"] - result.test["cross_entropy"])
+    assert boosted > 1e-4 if "transformer" in variant else boosted < 2e-5
+
+
 def test_the_model_of_the_qm9_recipe_has_the_published_number_of_parameters() -> None:
     model = load_recipe("se3-transformer/qm9-homo").config("full").model
     assert sum(parameter.numel() for parameter in model.build(PointClouds("6x0e", "1x0e", 4, "max")).parameters()) == 9_828_193
