@@ -81,7 +81,18 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self, output: Any, batch: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "b"]]:
-        """Every metric for every sample, in the units of `units`; its mean over the test split is the figure."""
+        """Every metric for every sample, in the units of `units`; its mean over the test split is the figure (but see `over_split`)."""
+
+    def over_split(self, kept: Mapping[str, Tensor]) -> Mapping[str, Float[Tensor, "s"]]:
+        """Every metric for every sample, from what `metrics` gave for all samples of a split, in their order.
+
+        What it gave, by default. A task with a metric that is no mean over samples, such as average precision, keeps in `metrics` what the
+        metric is made of, one row a sample, and gives here each sample's share of the figure: the mean of the shares is the figure.
+
+        Args:
+            kept: what `metrics` gave, by name, for the whole split.
+        """
+        return kept
 
     @abstractmethod
     def baselines(self) -> dict[str, dict[str, float]]:

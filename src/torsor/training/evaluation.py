@@ -126,7 +126,7 @@ def evaluate(network: nn.Module, task: Task, samples: Samples, numerics: Numeric
                     parts.setdefault(name, []).append(values.detach().to("cpu", torch.float64))
     finally:
         network.train(training)
-    per_sample = {name: torch.cat(values) for name, values in parts.items()}
+    per_sample = task.over_split({name: torch.cat(values) for name, values in parts.items()})
     for name, values in per_sample.items():
         bad = torch.nonzero(~values.isfinite())
         if len(bad):
