@@ -12,6 +12,7 @@ from tests.study.toy import SKILL, pretend
 from torsor.errors import CheckpointError, ConfigError, DataError, NonFiniteError, UnknownNameError
 from torsor.io import locked, read_json, write_json
 from torsor.study import StudyConfig, analyse, read_study, run_study
+from torsor.study.plan import grid_specs
 from torsor.study.runner import InThisProcess
 from torsor.study.runs import _digest
 from torsor.tasks.molecules import MoleculesConfig
@@ -48,6 +49,30 @@ def test_verdict_of_a_clear_gap(tmp_path):
     assert findings.arm("plain").law.exponent == pytest.approx(0.5, abs=0.05)
     assert findings.arm("strict").share[-1].estimate == 0.0
     assert (findings.finished, findings.missing, findings.failed) == (27, 0, ())
+
+
+def test_equal_operations_give_cheap_arms_more_steps(tmp_path):
+    config = study(equal="flops", sizes=(8,), seeds=(0, 1))
+    run_study(config, tmp_path, run=pretend)
+    costs = read_json(tmp_path / "study.json")["costs"]
+    specs = grid_specs(config, dict.fromkeys(costs, 1e-3), costs)
+    taken = {spec.arm: spec.train["steps"] * costs[spec.arm] for spec in specs}
+    assert costs["strict"] != costs["plain"] == costs["augmented"]
+    assert all(abs(flops - 10 * costs["strict"]) <= costs[arm] / 2 for arm, flops in taken.items())
+    assert {spec.budget for spec in specs} == {10}
+
+
+def test_costs_are_measured_once(tmp_path, monkeypatch):
+    config = study(equal="flops", sizes=(8,), seeds=(0, 1))
+    found = run_study(config, tmp_path, run=pretend)
+    monkeypatch.setattr("torsor.study.runner.measure_costs", None)
+    assert run_study(config, tmp_path, run=pretend) == found
+    assert analyse(tmp_path) == found
+
+
+def test_arms_can_have_steps_or_operations_in_common_and_nothing_else():
+    with pytest.raises(UnknownNameError, match="flops"):
+        study(equal="seconds")
 
 
 def test_step_counts_give_the_compute_multiplier_and_the_cross_over_of_the_laws(tmp_path):

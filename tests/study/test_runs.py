@@ -11,7 +11,7 @@ from torsor.study.runs import RunSpec, _order_digest, measure
 from torsor.training import TrainConfig
 
 SETTINGS = TrainConfig(steps=6, batch_size=4, device="cpu", precision="float64")
-SPEC = RunSpec("augmented", 8, 0, 1e-3, {}, {}, {}, averaged_arm="augmented+tta", tta_samples=8, share_samples=16)
+SPEC = RunSpec("augmented", 8, 0, 1e-3, 10, {}, {}, {}, averaged_arm="augmented+tta", tta_samples=8, share_samples=16)
 
 
 class Drifting(nn.Module):

@@ -23,24 +23,30 @@ MODELS_OF_STUDY = ("strict", "plain")
 
 
 def study(arguments: Sequence[str]) -> int:
-    """`torsor study TASK [flags]`, `torsor study study.toml [flags]`."""
+    """`torsor study TASK [flags]`, `torsor study study.toml [flags]`, `torsor study NAME [flags]` for a study that torsor brings."""
     from torsor.report import text, write_report
-    from torsor.study import read_study, run_study
+    from torsor.report.sweeps import text as text_of_sweep
+    from torsor.study import SweepConfig, read_study, read_sweep, run_study, run_sweep, shipped_studies
 
     names, flags = leading_names(arguments, 1)
+    shipped = shipped_studies()
     if not names:
-        raise ConfigError(f"give a task ({', '.join(TASKS)}) or a study's TOML file: torsor study nbody")
-    title = Path(names[0]).stem
-    if names[0].endswith(".toml"):
+        raise ConfigError(f"give a task ({', '.join(TASKS)}), a study ({', '.join(shipped)}) or its TOML file: torsor study nbody")
+    title, file = Path(names[0]).stem, shipped.get(names[0], Path(names[0]))
+    if file.suffix == ".toml":
         made = flags_of("Study", f"Run the study {names[0]}.", **_common_flags(title))
         settings = parse(made, flags, f"study {names[0]}", made())
-        config = read_study(names[0])
+        config: Any = read_sweep(file) or read_study(file)
     else:
         settings = _study_flags(names[0], flags, title)
         config = _study_config(settings)
+    say = None if settings.quiet else print
     with _executor(settings.scheduler) as executor:
-        findings = run_study(config, settings.out, executor, say=None if settings.quiet else print)
-    print(text(findings))
+        if isinstance(config, SweepConfig):
+            said = text_of_sweep(config, run_sweep(config, settings.out, executor, say=say))
+        else:
+            said = text(run_study(config, settings.out, executor, say=say))
+    print(said)
     print(f"\n{write_report(settings.out)}")
     return 0
 

@@ -18,9 +18,28 @@ from torsor.errors import missing_dependency
 from torsor.report.tables import quantity
 from torsor.study.findings import ArmFindings, ComputeFindings, Findings
 from torsor.study.statistics import Interval
+from torsor.study.sweep import SweepConfig
 
-COLOURS = {"strict": "#2f7ed8", "augmented": "#d9822b", "augmented+tta": "#b35bc9", "plain": "#2a9d6f", "wrong-group": "#8a8f98"}
-MARKERS = {"strict": "o", "augmented": "s", "augmented+tta": "D", "plain": "^", "wrong-group": "x"}
+COLOURS = {
+    "strict": "#2f7ed8",
+    "relaxed": "#17a8b8",
+    "symmetrized": "#c94f7c",
+    "cloned": "#8c6d31",
+    "augmented": "#d9822b",
+    "augmented+tta": "#b35bc9",
+    "plain": "#2a9d6f",
+    "wrong-group": "#8a8f98",
+}
+MARKERS = {
+    "strict": "o",
+    "relaxed": "P",
+    "symmetrized": "v",
+    "cloned": "*",
+    "augmented": "s",
+    "augmented+tta": "D",
+    "plain": "^",
+    "wrong-group": "x",
+}
 INK, LINE = "#010203", "#040506"
 """Stand-ins in the drawing, replaced by the page's own colours of text and rules."""
 
@@ -120,6 +139,44 @@ def ratios(findings: Findings) -> str:
     return figure(draw, "Loss ratio of each arm to the strict arm, with 95% intervals and the band of equivalence")
 
 
+def sweep(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
+    """Test loss at the largest training-set size against what was varied, one curve an arm; values are evenly spaced."""
+    first = next(iter(found.values()))
+
+    def draw(canvas: Any) -> None:
+        axes, places = canvas.subplots(), range(len(found))
+        axes.set_yscale("log")
+        for arm in first.arms:
+            _band(axes, places, [each.arm(arm.name).loss[-1] for each in found.values()], arm.name)
+        axes.set_xticks(list(places), [str(value) for value in found])
+        axes.set_xlabel(config.setting)
+        axes.set_ylabel(f"{first.task['headline']} on the test set")
+        axes.grid(axis="y", alpha=0.6)
+        _legend(canvas)
+
+    return figure(draw, f"Test loss against {config.setting}, one curve an arm", 7.2, 4.2)
+
+
+def sweep_ratios(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
+    """Loss of every arm over that of strict against training-set size, one panel a value of what was varied."""
+    sizes, margin = config.study.sizes, config.study.margin
+
+    def draw(canvas: Any) -> None:
+        panels = canvas.subplots(1, len(found), sharey=True, squeeze=False)[0]
+        for axes, (value, findings) in zip(panels, found.items(), strict=True):
+            _over_sizes(axes, sizes, "", log=True)
+            axes.axhspan(1 - margin, 1 + margin, color=INK, alpha=0.12, linewidth=0)
+            for arm in findings.arms:
+                if arm.name != "strict":
+                    _band(axes, sizes, arm.ratio, arm.name)
+            axes.set_title(f"{config.setting} {value}", fontsize=10)
+        panels[0].set_ylabel("test loss / that of strict")
+        _plain_ticks(panels[0])
+        _legend(canvas)
+
+    return figure(draw, f"Loss ratio of each arm to strict, one panel for each {config.setting}", 2.4 * len(found) + 0.8, 3.6)
+
+
 def shares(findings: Findings) -> str:
     """Equivariance share of every arm against training-set size."""
     sizes = findings.config.sizes
@@ -181,6 +238,12 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel
 def _size_axes(canvas: Any, sizes: Iterable[int], ylabel: str, log: bool) -> Any:
     """Axes over training-set size, with a tick for each size that was run."""
     axes = canvas.subplots()
+    _over_sizes(axes, sizes, ylabel, log)
+    return axes
+
+
+def _over_sizes(axes: Any, sizes: Iterable[int], ylabel: str, log: bool) -> None:
+    """Make axes those over training-set size."""
     axes.set_xscale("log")
     axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     axes.minorticks_off()
@@ -189,7 +252,6 @@ def _size_axes(canvas: Any, sizes: Iterable[int], ylabel: str, log: bool) -> Any
     axes.set_xlabel("training samples")
     axes.set_ylabel(ylabel)
     axes.grid(axis="y", alpha=0.6)
-    return axes
 
 
 def _legend(canvas: Any) -> None:

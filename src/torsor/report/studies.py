@@ -52,7 +52,7 @@ def subtitle(findings: Findings) -> str:
     unit = f" ({task['unit']})" if task["unit"] else ""
     return (
         f"Task {task['name']}, group {task['group']}, metric {task['headline']}{unit}, lower is better. "
-        f"{len(findings.arms)} arms, {len(config.sizes)} training-set sizes, {len(config.seeds)} seeds, {config.train.steps:,} steps each."
+        f"{len(findings.arms)} arms, {len(config.sizes)} training-set sizes, {len(config.seeds)} seeds, {words.budget(config)} each."
     )
 
 
@@ -83,7 +83,7 @@ def study_pieces(findings: Findings) -> tuple[Piece, ...]:
         Html(_shares(findings).html()),
         heading("What it costs to run"),
         "Three things are not equal between the arms and are shown for what they are: operations at test time, tuning, and how often a "
-        "sample was seen. Steps and the order of samples are equal.",
+        f"sample was seen. {'Steps' if findings.config.equal == 'steps' else 'Operations'} and the order of samples are equal.",
         figure(plots.costs(findings), "Training of one run at one size, and the operations of one test sample."),
         Html(words.cost(findings).html()),
         heading("Every field of the verdict"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from torsor.config import to_mapping
 from torsor.report.tables import Table, number, percent, quantity, seconds, with_interval
+from torsor.study.config import StudyConfig
 from torsor.study.findings import Findings
 from torsor.study.statistics import Interval
 
@@ -21,8 +22,8 @@ def headline(findings: Findings) -> str:
     ratio = findings.ratio
     if math.isnan(ratio.estimate):
         return f"No verdict: {findings.reason}."
-    budget = f"With {size:,} training samples and {findings.config.train.steps:,} steps"
-    measured = f"{budget} the plain network's test loss is {times(ratio)} that of the network with the symmetry built in."
+    given = f"With {size:,} training samples and {budget(findings.config)}"
+    measured = f"{given} the plain network's test loss is {times(ratio)} that of the network with the symmetry built in."
     said = {
         "MATTERS": "Building the symmetry in pays here.",
         "HURTS": "Building the symmetry in costs accuracy here.",
@@ -30,6 +31,12 @@ def headline(findings: Findings) -> str:
         "INCONCLUSIVE": f"That does not decide it: {findings.reason}.",
     }
     return f"{measured} {said[findings.verdict]}"
+
+
+def budget(config: StudyConfig) -> str:
+    """What the arms were trained with."""
+    steps = f"{config.train.steps:,} steps"
+    return steps if config.equal == "steps" else f"the operations of {steps} of strict"
 
 
 def times(ratio: Interval) -> str:
@@ -90,7 +97,7 @@ def cross_over(findings: Findings) -> str:
 
 def one_budget(findings: Findings) -> str:
     """What a study with one step count cannot say."""
-    return f"{NOT_SUPPORTED}: all runs have {findings.config.train.steps:,} steps; give smaller ones too, steps = [...]"
+    return f"{NOT_SUPPORTED}: all runs have {budget(findings.config)}; give smaller ones too, steps = [...]"
 
 
 def _between(bounds: Sequence[str]) -> str:
@@ -147,7 +154,7 @@ def fields(findings: Findings) -> Table:
         ("recommended arm", f"{findings.recommended or 'none'}: {findings.recommendation}"),
         (
             "recommended size and steps",
-            f"{findings.config.sizes[-1]:,} samples and {findings.config.train.steps:,} steps, the most that were run",
+            f"{findings.config.sizes[-1]:,} samples and {budget(findings.config)}, the most that were run",
         ),
         ("runs", f"{findings.finished} finished, {len(findings.failed)} failed, {findings.missing} to be done"),
         ("more runs", more_runs(findings)),

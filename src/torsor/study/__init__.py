@@ -4,5 +4,18 @@ from torsor.study.analysis import analyse
 from torsor.study.config import StudyConfig, read_study
 from torsor.study.findings import Findings
 from torsor.study.runner import run_study
+from torsor.study.shipped import shipped_studies
+from torsor.study.sweep import SweepConfig, analyse_sweep, read_sweep, run_sweep
 
-__all__ = ["Findings", "StudyConfig", "analyse", "read_study", "run_study"]
+__all__ = [
+    "Findings",
+    "StudyConfig",
+    "SweepConfig",
+    "analyse",
+    "analyse_sweep",
+    "read_study",
+    "read_sweep",
+    "run_study",
+    "run_sweep",
+    "shipped_studies",
+]

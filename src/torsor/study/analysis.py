@@ -38,9 +38,9 @@ def analyse(directory: str | Path) -> Findings:
         raise CheckpointError(f"{root} holds no study: give a directory with a study.json")
     study = read_json(root / "study.json")
     config = from_mapping(StudyConfig, study["config"], str(root / "study.json"))
-    trials = _read(root, [spec.key for spec in tuning_specs(config)])
+    trials = _read(root, [spec.key for spec in tuning_specs(config, study["costs"])])
     rates = chosen_rates(config, trials)
-    specs = grid_specs(config, rates)
+    specs = grid_specs(config, rates, study["costs"])
     found = _read(root, [spec.key for spec in specs])
     runs = [(spec, found[spec.key]) for spec in specs if spec.key in found]
     _require_same_data(runs)
@@ -128,7 +128,7 @@ def _arm(grid: Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: Ma
         flops=max((record.flops for record in records), default=math.nan),
         seconds=float(np.median([record.seconds for record in records])) if records else math.nan,
         test_flops=max((result.flops for result in tested), default=math.nan),
-        epochs=tuple(config.train.steps * config.train.batch_size / size for size in config.sizes),
+        epochs=grid.means(name, "epochs"),
     )
 
 
@@ -243,7 +243,8 @@ def _cautions(arms: tuple[ArmFindings, ...], config: StudyConfig, task: Mapping[
         "all seeds train on the same samples: intervals cover initialisation, data order and test samples, not the choice of training set"
     )
     largest = max(arm.parameters for arm in arms)
-    found.append(f"it is an answer for {config.train.steps:,} steps and networks of up to {largest:,} parameters: more can change it")
+    steps = f"{config.train.steps:,} steps{'' if config.equal == 'steps' else ' of strict'}"
+    found.append(f"it is an answer for {steps} and networks of up to {largest:,} parameters: more can change it")
     if len(config.learning_rates) < 2:
         found.append("learning rates were not tuned: all arms use the same")
     elif config.steps:

@@ -21,7 +21,7 @@ class Arm:
         summary: what it is, for a reader who has not seen the settings.
         model: which of the study's two models it trains.
         augment: whether each training sample is moved by a random group element every time it is seen.
-        wrong_group: whether the model is conjugated into a group that the data do not have.
+        dial: what is made of that model: "wrong-group", or the registered "symmetrized", "relaxed" or "cloned"; empty for nothing.
         averages: the arm whose weights it uses with an orbit average at test time; empty for an arm that is trained.
     """
 
@@ -29,7 +29,7 @@ class Arm:
     summary: str
     model: Literal["strict", "plain"]
     augment: bool = False
-    wrong_group: bool = False
+    dial: Literal["", "wrong-group", "symmetrized", "relaxed", "cloned"] = ""
     averages: str = ""
 
 
@@ -37,6 +37,9 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("strict", "the symmetry is built into the network", "strict"),
+        Arm("relaxed", "as strict, with a way around the symmetry that training may use", "strict", dial="relaxed"),
+        Arm("symmetrized", "a plain network, averaged over group elements that are drawn for each sample", "plain", dial="symmetrized"),
+        Arm("cloned", "a plain network that has learned to imitate an untrained strict one before it sees data", "strict", dial="cloned"),
         Arm("augmented", "a plain network, trained on randomly moved samples", "plain", augment=True),
         Arm(
             "augmented+tta",
@@ -46,7 +49,7 @@ ARMS = {
             averages="augmented",
         ),
         Arm("plain", "a plain network, trained on the samples as they are", "plain"),
-        Arm("wrong-group", "control: as strict, but about a group the data do not have", "strict", wrong_group=True),
+        Arm("wrong-group", "control: as strict, but about a group the data do not have", "strict", dial="wrong-group"),
     )
 }
 """Every arm by name, in the order of figures."""

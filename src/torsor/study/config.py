@@ -12,22 +12,31 @@ from torsor.study.arms import ARMS, Arm, WrongGroupConfig
 from torsor.tasks import REGISTRY as TASKS
 from torsor.training.settings import TrainConfig
 
+EQUAL = ("steps", "flops")
+
 
 @dataclass(frozen=True)
 class StudyConfig(Settings):
     """What to compare, on what, and how often.
 
-    All arms train for the same number of steps and see the same samples in the same order for a seed; the test set is one for all.
+    All arms see the same samples in the same order for a seed, and the test set is one for all. They train for the same number of steps, or
+    for the same number of floating-point operations.
 
     Args:
         task: name and settings of the task: `{name = "nbody", variant = "egnn"}`; `train_size` comes from `sizes`.
         strict: name and settings of the model with the symmetry built in.
         plain: name and settings of the model without.
         train: settings of every run; `seed` comes from `seeds`.
-        arms: which arms, of strict, augmented, augmented+tta, plain, wrong-group. strict and plain are always among them.
+        symmetrized: settings of the symmetrised arm besides its model, which is the plain one: `{method = "probabilistic", samples = 4}`.
+        relaxed: settings of the relaxed arm besides its model, which is the strict one.
+        cloned: settings of the cloned arm besides its teacher, which is the strict model.
+        arms: which arms, of strict, relaxed, symmetrized, cloned, augmented, augmented+tta, plain, wrong-group. strict and plain are always
+            among them.
         sizes: training-set sizes, the verdict is about the largest. Three or more show a trend, a factor of ten or more apart resolve it.
         steps: further, smaller step counts to train for with the largest training set, so that arms can be compared by compute: what a
             plain network lacks in symmetry it may gain in steps. `train.steps`, which all other runs have, comes last.
+        equal: what arms have in common, "steps" or "flops". With "flops" the steps are those of strict, and each arm takes as many more or
+            fewer as give the same floating-point operations.
         seeds: one run of every arm and size for each. Two share one noise over all sizes, three or more give each size its own; with one
             and fewer than four sizes the noise of a run is unknown and no verdict is given.
         learning_rates: tried for every trained arm with the largest size and the first seed; the best on the validation split is used in
@@ -45,10 +54,14 @@ class StudyConfig(Settings):
     task: dict[str, Any]
     strict: dict[str, Any] = field(default_factory=lambda: {"name": "se3-transformer"})
     plain: dict[str, Any] = field(default_factory=lambda: {"name": "transformer"})
+    symmetrized: dict[str, Any] = field(default_factory=dict)
+    relaxed: dict[str, Any] = field(default_factory=dict)
+    cloned: dict[str, Any] = field(default_factory=dict)
     train: TrainConfig = field(default_factory=TrainConfig)
     arms: tuple[str, ...] = ("strict", "augmented", "augmented+tta", "plain")
     sizes: tuple[int, ...] = (100, 400, 1600)
     steps: tuple[int, ...] = ()
+    equal: str = "steps"
     seeds: tuple[int, ...] = (0, 1, 2)
     learning_rates: tuple[float, ...] = ()
     tta_samples: int = 16
@@ -70,6 +83,8 @@ class StudyConfig(Settings):
             raise ConfigError(f"sizes is {list(self.sizes)}: give training-set sizes of 1 or more, smallest first")
         if self.steps and (self.steps[0] < 1 or list(self.budgets) != [*self.steps, self.train.steps]):
             raise ConfigError(f"steps is {list(self.steps)}: give step counts below train.steps = {self.train.steps}, smallest first")
+        if self.equal not in EQUAL:
+            raise unknown_name("equal", self.equal, EQUAL)
         for name, least in (("tta_samples", 1), ("share_samples", 2), ("bootstrap", 100), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {least} or more")
@@ -104,7 +119,12 @@ class StudyConfig(Settings):
 
         mapping = self.strict if arm.model == "strict" else self.plain
         settings = named_from_mapping(MODELS, mapping, f"study {arm.model}")
-        return WrongGroupConfig(named_to_mapping(MODELS, settings)) if arm.wrong_group else settings
+        if not arm.dial:
+            return settings
+        model = named_to_mapping(MODELS, settings)
+        if arm.dial == "wrong-group":
+            return WrongGroupConfig(model)
+        return named_from_mapping(MODELS, {"name": arm.dial, "model": model, **getattr(self, arm.dial)}, f"study {arm.dial}")
 
     def train_settings(self, seed: int, learning_rate: float, steps: int) -> TrainConfig:
         """Settings of one run's training."""

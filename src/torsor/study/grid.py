@@ -74,6 +74,6 @@ def grids(config: StudyConfig, runs: Sequence[tuple[RunSpec, RunRecord]], test_s
         test_samples: size of the test set.
     """
     steps, size = config.train.steps, config.sizes[-1]
-    data = {(spec.arm, spec.size, spec.seed): run for spec, run in runs if spec.train["steps"] == steps}
-    compute = {(spec.arm, spec.train["steps"], spec.seed): run for spec, run in runs if spec.size == size}
+    data = {(spec.arm, spec.size, spec.seed): run for spec, run in runs if spec.budget == steps}
+    compute = {(spec.arm, spec.budget, spec.seed): run for spec, run in runs if spec.size == size}
     return Grid(config, config.sizes, data, test_samples), Grid(config, config.budgets, compute, test_samples)

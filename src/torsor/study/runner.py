@@ -28,7 +28,7 @@ from torsor.study.analysis import analyse
 from torsor.study.config import StudyConfig
 from torsor.study.findings import Findings
 from torsor.study.orientations import symmetry_test
-from torsor.study.plan import chosen_rates, grid_specs, tuning_specs
+from torsor.study.plan import Costs, chosen_rates, grid_specs, measure_costs, tuning_specs
 from torsor.study.runs import RunRecord, RunSpec, execute
 from torsor.training.runs import provenance
 
@@ -82,18 +82,18 @@ def run_study(
         for folder in (root, root / "ledger", root / "runs"):
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
-        _write_facts(config, root)
+        costs = _write_facts(config, root)
         with _pool(config, executor) as pool:
-            rates = _tune(config, root, pool, run, say)
-            _complete(grid_specs(config, rates), root, pool, run, say)
+            rates = _tune(config, costs, root, pool, run, say)
+            _complete(grid_specs(config, rates, costs), root, pool, run, say)
         findings = analyse(root)
         write_json(root / "findings.json", findings.to_mapping())
     return findings
 
 
-def _tune(config: StudyConfig, root: Path, pool: Executor, run: Execute, say: Say) -> dict[str, float]:
+def _tune(config: StudyConfig, costs: Costs, root: Path, pool: Executor, run: Execute, say: Say) -> dict[str, float]:
     """The learning rate of every trained arm; the same number of trials for each."""
-    trials = _complete(tuning_specs(config), root, pool, run, say)
+    trials = _complete(tuning_specs(config, costs), root, pool, run, say)
     rates = chosen_rates(config, trials)
     for arm, rate in rates.items() if trials else ():
         say(f"{arm}: learning rate {rate:g}, the best of {len(config.learning_rates)} on the validation split")
@@ -135,10 +135,12 @@ def _line(spec: RunSpec, record: RunRecord) -> str:
     return f"{name}: validation {record.valid:.4g}, {record.seconds:.0f} s of training"
 
 
-def _write_facts(config: StudyConfig, root: Path) -> None:
-    """Write `study.json`; versions and machine stay those of the start."""
+def _write_facts(config: StudyConfig, root: Path) -> dict[str, int]:
+    """Write `study.json`, and give what a step of each arm costs; versions, machine and known costs stay those of the start."""
     path = root / "study.json"
-    started = read_json(path)["provenance"] if path.is_file() else provenance()
+    before = read_json(path) if path.is_file() else {"provenance": provenance(), "costs": {}}
+    known = before["costs"]
+    costs = known if config.equal == "flops" and {arm.name for arm in config.trained} <= set(known) else measure_costs(config)
     task = config.task_settings(config.sizes[-1]).build()
     orientations = symmetry_test(task)
     facts = {
@@ -152,7 +154,8 @@ def _write_facts(config: StudyConfig, root: Path) -> None:
         "symmetry_test": None if orientations is None else to_mapping(orientations),
         "baselines": {name: values[task.headline] for name, values in task.baselines().items() if task.headline in values},
     }
-    write_json(path, {"format": 1, "config": to_mapping(config), "task": facts, "provenance": started})
+    write_json(path, {"format": 1, "config": to_mapping(config), "task": facts, "costs": costs, "provenance": before["provenance"]})
+    return costs
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class RunSpec:
         size: training-set size.
         seed: of initialisation, data order and augmentation.
         learning_rate: the highest learning rate.
+        budget: the step count of the study that the run stands for; its own steps differ where arms have their operations in common.
         task: name and settings of the task.
         model: name and settings of the model.
         train: settings of the training.
@@ -59,6 +60,7 @@ class RunSpec:
     size: int
     seed: int
     learning_rate: float
+    budget: int
     task: dict[str, Any]
     model: dict[str, Any]
     train: dict[str, Any]
@@ -237,7 +239,7 @@ def _errors(network: nn.Module, task: Task, numerics: Numerics, batch_size: int)
 
 def _headline(task: Task, output: Any, batch: Mapping[str, torch.Tensor]) -> np.ndarray:
     """The headline metric of every sample of a batch, in float64."""
-    return np.asarray(task.metrics(output, batch)[task.headline].detach().cpu().double().numpy())
+    return np.asarray(task.over_split(task.metrics(output, batch))[task.headline].detach().cpu().double().numpy())
 
 
 def _pick(outputs: Any, index: int | None) -> Any:
