@@ -42,6 +42,18 @@ REGISTRY = Registry(
         "distances, translations and connections of points, with known answers",
         "Geometric Algebra Transformer (2023)",
     ),
+    Entry(
+        "exp-classify",
+        "torsor.tasks.exp_classify:ExpClassifyConfig",
+        "satisfiable formulas, from graphs that message passing does not tell apart",
+        "GNNs with random node initialization (2021)",
+    ),
+    Entry(
+        "pattern",
+        "torsor.tasks.pattern:PatternConfig",
+        "nodes of a pattern that is hidden in a stochastic block model",
+        "Benchmarking graph neural networks (2020)",
+    ),
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
 """Every task: its configuration class, whose `build()` makes the task."""
