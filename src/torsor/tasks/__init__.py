@@ -54,6 +54,29 @@ REGISTRY = Registry(
         "nodes of a pattern that is hidden in a stochastic block model",
         "Benchmarking graph neural networks (2020)",
     ),
+    Entry(
+        "tilted",
+        "torsor.tasks.tilted:TiltedConfig",
+        "where charged bodies go in a field that breaks the symmetry as strongly as you like",
+    ),
+    Entry(
+        "invariant-regression",
+        "torsor.tasks.invariant_regression:InvariantRegressionConfig",
+        "a function of the lengths and the angle of two vectors, and of where they point as strongly as you like",
+        "EMLP (2021), Symmetry From Scratch (2024)",
+    ),
+    Entry(
+        "inertia",
+        "torsor.tasks.inertia:InertiaConfig",
+        "the moment of inertia of five bodies, with an addition that does not turn with them",
+        "EMLP (2021), Symmetry From Scratch (2024)",
+    ),
+    Entry(
+        "digits",
+        "torsor.tasks.digits:DigitsConfig",
+        "digits anywhere on a torus, whose place changes the label as often as you like",
+        "Symmetry From Scratch (2024)",
+    ),
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
 """Every task: its configuration class, whose `build()` makes the task."""
