@@ -113,4 +113,4 @@ def _wide(x: Tensor) -> Tensor:
 def _standardised(x: Tensor, wide: Tensor, mean: Tensor, variance: Tensor, eps: float, norm: MaskedBatchNorm | MaskedItemNorm) -> Tensor:
     """Scaled and shifted, in the type that x and the weights have together."""
     y = (wide - mean) * (variance + eps).rsqrt() * norm.weight + norm.bias
-    return y.to(torch.result_type(x, norm.weight))
+    return y.to(torch.promote_types(x.dtype, norm.weight.dtype))
