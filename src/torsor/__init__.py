@@ -12,6 +12,7 @@ _NAMES = {
     "assert_equivariant": "torsor.check",
     "EquivarianceReport": "torsor.check",
     "equivariant_basis": "torsor.representations",
+    "relax": "torsor.dial",
 }
 
 __all__ = ["__version__", *_ROOMS, *_NAMES]

@@ -13,23 +13,45 @@ Axes: k maps of a basis, c channels (copies of one representation), o and i comp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
 from operator import add
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from torsor.config import Settings
 from torsor.errors import RepresentationError, ShapeError
 from torsor.groups.base import Group
 from torsor.groups.product import Product
 from torsor.representations import Representation, Trivial
 from torsor.representations.basis import common_group, part_basis
+from torsor.signatures import FeatureVectors
 from torsor.symmetry import Symmetry
 
 PRODUCTS_AT_START = 0.1
 """Size of the bilinear terms beside the linear ones in a new network."""
+
+
+@dataclass(frozen=True)
+class EquivariantMLPConfig(Settings):
+    """Settings of `EquivariantMLP`.
+
+    Args:
+        channels: hidden scalars, and copies of each other summand of the input and output.
+        layers: number of hidden layers.
+    """
+
+    families: ClassVar[tuple[type, ...]] = (FeatureVectors,)
+    channels: int = 16
+    layers: int = 2
+
+    def build(self, signature: FeatureVectors) -> EquivariantMLP:
+        """The model for a task's signature."""
+        return EquivariantMLP(signature.group, signature.rep_in, signature.rep_out, self.channels, self.layers)
 
 
 class Constant(nn.Module):
@@ -113,6 +135,7 @@ class EquivariantLinear(nn.Module):
 
     def __init__(self, rep_in: Representation, rep_out: Representation, gain: float = 1.0) -> None:
         super().__init__()
+        self.rep_in, self.rep_out = rep_in, rep_out
         self.weight = Span(rep_in, rep_out, gain)
         self.bias = Span(Trivial().on(common_group(rep_in, rep_out)), rep_out, gain=0.0)
 
