@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torsor.models.se3_transformer import SE3Transformer, SE3TransformerConfig
     from torsor.models.set_transformer import SetTransformer, SetTransformerConfig
     from torsor.models.transformer import Transformer, TransformerConfig
+    from torsor.models.vision_transformer import VisionTransformer, VisionTransformerConfig
 
 REGISTRY = Registry(
     "model",
@@ -83,6 +84,12 @@ REGISTRY = Registry(
         "messages along edges, exact in S(), or none where nodes are numbered",
         "arXiv 1810.00826",
     ),
+    Entry(
+        "vision-transformer",
+        "torsor.models.vision_transformer:VisionTransformerConfig",
+        "attention among tiles of the adjacency matrix, with weights from photographs if wanted, no symmetry",
+        "arXiv 2010.11929",
+    ),
     Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on whatever it is fed, flattened, no symmetry"),
 )
 
@@ -117,6 +124,8 @@ _NAMES = {
     "SetTransformerConfig": "set_transformer",
     "Transformer": "transformer",
     "TransformerConfig": "transformer",
+    "VisionTransformer": "vision_transformer",
+    "VisionTransformerConfig": "vision_transformer",
 }
 
 __all__ = [
@@ -151,6 +160,8 @@ __all__ = [
     "SetTransformerConfig",
     "Transformer",
     "TransformerConfig",
+    "VisionTransformer",
+    "VisionTransformerConfig",
 ]
 
 
