@@ -182,4 +182,4 @@ def test_gradient_of_the_soft_order_is_that_of_finite_differences(generator):
         return soft_order(scores, descending_order(scores), 0.1, rounds=5)
 
     assert torch.autograd.gradcheck(path, raw)
-    assert torch.autograd.gradgradcheck(path, raw)
+    assert torch.autograd.gradgradcheck(path, raw, fast_mode=True)

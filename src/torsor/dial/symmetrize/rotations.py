@@ -34,12 +34,12 @@ def orthogonal_factor(
             the orthogonal matrix nearest to V, which treats the columns alike and has the better conditioned derivative.
         proper: whether the determinant is to be 1. Gram-Schmidt then turns round the first column, and the polar factor the direction of
             the smallest singular value, where it is -1.
-        completion: candidates for columns that the vectors leave open, as rows, at least d of them and spanning space; the unit vectors if
-            not given, which do not turn.
+        completion: candidates for columns that the vectors leave open, as rows. The unit vectors, which do not turn, are taken for those
+            that the candidates leave open too, and where none are given.
     """
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     if completion is None:
-        completion = torch.eye(vectors.shape[-1], dtype=vectors.dtype, device=vectors.device).expand(vectors.shape)
+        completion = vectors.new_zeros(vectors.shape)
     with precise(vectors):
         vectors = _scaled(vectors)
         factor = gram_schmidt(vectors, completion.to(vectors.dtype))
@@ -49,18 +49,17 @@ def orthogonal_factor(
 
 
 def gram_schmidt(vectors: Float[Tensor, "*batch d d"], completion: Float[Tensor, "*batch m d"]) -> Float[Tensor, "*batch d d"]:
-    """The columns made orthonormal one after another; one that is none of the others' but rounding is replaced by a candidate."""
-    threshold = _threshold(vectors)
+    """The columns made orthonormal one after another; one that is none but for rounding is replaced by a candidate, or a unit vector."""
+    smallest = _threshold(vectors) ** 2
+    fixed = torch.eye(vectors.shape[-1], dtype=vectors.dtype, device=vectors.device).expand(vectors.shape)
     columns: list[Tensor] = []
     for j in range(vectors.shape[-1]):
-        rest = _apart(vectors[..., None, :, j], columns)
-        candidates = _apart(completion, columns)
-        farthest = candidates.detach().square().sum(-1).argmax(-1)
-        candidate = candidates.gather(-2, farthest[..., None, None].expand(*farthest.shape, 1, candidates.shape[-1]))
-        open_ = rest.detach().square().sum(-1, keepdim=True) <= threshold**2
-        column = _unit(torch.where(open_, candidate, rest))
-        # once more: a short rest has lost digits, and with them its right angles
-        columns.append(_unit(_apart(column, columns)).squeeze(-2))
+        column = _apart(vectors[..., None, :, j], columns)
+        for rows in (completion, fixed):
+            short = column.detach().square().sum(-1, keepdim=True) <= smallest
+            column = torch.where(short, _longest(_apart(rows, columns)), column)
+        # once more: what is left of a column has lost digits, and with them its right angles
+        columns.append(_unit(_apart(_unit(column), columns)).squeeze(-2))
     return torch.stack(columns, -1)
 
 
@@ -110,6 +109,12 @@ def _apart(rows: Float[Tensor, "*batch r d"], columns: list[Tensor]) -> Float[Te
         direction = column.unsqueeze(-2)
         rows = rows - (rows * direction).sum(-1, keepdim=True) * direction
     return rows
+
+
+def _longest(rows: Float[Tensor, "*batch r d"]) -> Float[Tensor, "*batch 1 d"]:
+    """The longest of the rows."""
+    longest = rows.detach().square().sum(-1).argmax(-1)
+    return rows.gather(-2, longest[..., None, None].expand(*longest.shape, 1, rows.shape[-1]))
 
 
 def _unit(rows: Float[Tensor, "*batch r d"]) -> Float[Tensor, "*batch r d"]:
