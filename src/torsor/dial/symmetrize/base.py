@@ -40,6 +40,13 @@ class Draws(NamedTuple):
     soft: tuple[Float[Tensor, "b k n n"] | None, ...] = ()
     penalty: Float[Tensor, ""] | None = None
 
+    @property
+    def leading(self) -> tuple[int, int]:
+        """The b and k."""
+        first = self.elements[0] if isinstance(self.elements, tuple) else self.elements
+        b, k = first.shape[:2]
+        return b, k
+
 
 class Sampler(nn.Module, ABC):
     """Draws elements of a group from p(g | x), with p(g | h x) = p(h^-1 g | x).
