@@ -63,6 +63,10 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
 }
 
+LONG: dict[str, dict[str, Any]] = {"gatr": {"blocks": 1}, "lgatr": {"blocks": 1}, "se3-transformer": {}}
+"""Networks of thousands of operations, and what makes them shorter where they are traced. Tests of their own compile their blocks, or
+their defaults, ahead of time."""
+
 UNSERVED: dict[str, tuple[str, ...]] = {"gin": ("links",)}
 """What models do not serve though it is of a family of theirs."""
 
@@ -77,8 +81,8 @@ SERVED = {
 CASES = [(name, kind) for name, kinds in SERVED.items() for kind in kinds]
 
 
-def build(name: str, signature: Any) -> torch.nn.Module:
-    return replace(REGISTRY.load(name)(), **SMALL.get(name, {})).build(signature)
+def build(name: str, signature: Any, **changes: Any) -> torch.nn.Module:
+    return replace(REGISTRY.load(name)(), **(SMALL.get(name, {}) | changes)).build(signature)
 
 
 def width(signature: Any) -> int:
@@ -103,15 +107,17 @@ class TestEveryModel(ModelSuite):
     @pytest.fixture(autouse=True, params=CASES, ids="-".join)
     def _case(self, request):
         self.name, self.kind = request.param
-        if self.kind in ("moments", "links") and request.node.get_closest_marker("compile"):
+        self.traced = request.node.get_closest_marker("compile") is not None
+        if self.kind in ("moments", "links") and self.traced:
             pytest.skip("traces as the others of the family do")
+        self.backend = "eager" if self.name in LONG else "aot_eager"
         family = type(SIGNATURES[self.kind])
         self.positions = {PointClouds: "positions", Particles: "momenta", Graphs: "features", FeatureVectors: ""}[family]
         self.masked = family is not FeatureVectors
         self.parameters = PARAMETERS.get(self.name, {}).get(self.kind, -1)  # not pinned is a failure
 
     def make(self, dtype):
-        return build(self.name, SIGNATURES[self.kind]).to(dtype)
+        return build(self.name, SIGNATURES[self.kind], **(LONG.get(self.name, {}) if self.traced else {})).to(dtype)
 
     def inputs(self, dtype, lengths):
         signature, generator = SIGNATURES[self.kind], torch.Generator().manual_seed(3)

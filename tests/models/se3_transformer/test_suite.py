@@ -20,6 +20,7 @@ SMALL = {"channels": 4, "heads": 2, "radial_width": 8}
 class Suite(ModelSuite):
     settings: ClassVar[dict[str, object]]
     signature = SIGNATURE
+    backend = "eager"
 
     def make(self, dtype: torch.dtype) -> nn.Module:
         s = self.signature
@@ -35,6 +36,7 @@ class Suite(ModelSuite):
 
 class TestDefaults(Suite):
     parameters = 11_816
+    backend = "aot_eager"
     settings: ClassVar[dict[str, object]] = {}
 
 
