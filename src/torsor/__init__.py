@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 
 _ROOMS = ("groups", "representations", "nn", "models", "dial", "data", "tasks", "training", "recipes", "study", "report", "testing")
 _NAMES = {
+    "clone": "torsor.dial.clone",
+    "densify": "torsor.dial.clone",
     "Symmetry": "torsor.symmetry",
     "equivariance_error": "torsor.check",
     "assert_equivariant": "torsor.check",

@@ -72,6 +72,7 @@ def equivariance_error(
         rows=tuple(rows),
         means=means,
         unchecked=run.unchecked,
+        guarantee=getattr(module, "guarantee", ""),
     )
 
 

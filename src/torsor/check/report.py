@@ -97,6 +97,7 @@ class EquivarianceReport:
         rows: one for each output, factor and kind of element.
         means: for a stochastic module, the errors of the mean against the number of draws.
         unchecked: outputs of which the contract says nothing.
+        guarantee: what the module itself says of the size of its error, where a word alone does not.
     """
 
     module: str
@@ -107,6 +108,7 @@ class EquivarianceReport:
     rows: tuple[Row, ...]
     means: tuple[MeanRow, ...] = ()
     unchecked: tuple[str, ...] = ()
+    guarantee: str = ""
 
     @property
     def max_relative(self) -> float:
@@ -140,7 +142,8 @@ class EquivarianceReport:
         numbers = {name: _plain(getattr(self, name)) for name in ("max_relative", "rms_relative", "max_interpolated", "noise_floor")}
         head = {name: str(getattr(self, name)) for name in ("module", "group", "exactness", "dtype", "device")}
         rows = [_plain(asdict(replace(row, element=None))) | {"element": _plain(row.element)} for row in self.rows]
-        return head | numbers | {"rows": rows, "means": [_plain(asdict(row)) for row in self.means], "unchecked": list(self.unchecked)}
+        rest = {"means": [_plain(asdict(row)) for row in self.means], "unchecked": list(self.unchecked), "guarantee": self.guarantee}
+        return head | numbers | {"rows": rows} | rest
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -155,6 +158,8 @@ class EquivarianceReport:
             text += ["", "means over independent draws", *_table([("output", "draws", "error", "standard error"), *means])]
         if self.unchecked:
             text.append(f"not in the contract, not checked: {', '.join(self.unchecked)}")
+        if self.guarantee:
+            text.append(f"it says of itself: {self.guarantee}")
         return "\n".join(text)
 
 

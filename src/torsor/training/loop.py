@@ -147,7 +147,7 @@ class Loop:
         batch, weight = self.workers.part(self.global_batch(self.step))
         batch = self.numerics.place(batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = learning_rate(self.config, self.step) * group["rate_factor"]
         self.optimizer.zero_grad()
         output = run_network(self.shared, self.task, batch, self.numerics, self.noise_seed())
         loss = weight * objective(self.network, self.task, output, batch)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from torsor.errors import CheckpointError
+from torsor.nn.rates import rate_factors
 from torsor.training.settings import TrainConfig
 
 
@@ -29,11 +30,16 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> Optimizer:
-    """The optimiser of a run; only tensors with two axes or more decay, since a decayed bias or norm scale only loses accuracy."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    """The optimiser of a run.
+
+    Only tensors with two axes or more decay, since a decayed bias or norm scale only loses accuracy. Each group has a `rate_factor`, by
+    which its learning rate is multiplied.
+    """
+    factors = {parameter: factor for parameter, factor in rate_factors(network).items() if parameter.requires_grad}
     groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in factors if factors[p] == factor and (p.ndim >= 2) == decays], "weight_decay": decay, "rate_factor": factor}
+        for factor in sorted({1.0, *factors.values()}, reverse=True)
+        for decays, decay in ((True, config.weight_decay), (False, 0.0))
     ]
     if config.optimizer == "sgd":
         return SGD(groups, lr=config.learning_rate, momentum=0.9)
