@@ -6,10 +6,22 @@ from torch import Tensor
 
 from torsor import groups
 from torsor.check import assert_equivariant
-from torsor.errors import RepresentationError, ShapeError
+from torsor.errors import RepresentationError, ShapeError, SignatureError
 from torsor.groups import Group
-from torsor.models.equivariant_mlp import EquivariantLinear, EquivariantMLP, Gated
-from torsor.representations import BinaryForms, Defining, Irreps, Matrix, Regular, Representation, Trivial, Vectors, equivariant_basis
+from torsor.models.equivariant_mlp import EquivariantLinear, EquivariantMLP, EquivariantMLPConfig, Gated
+from torsor.representations import (
+    BinaryForms,
+    Commuting,
+    Defining,
+    Irreps,
+    Matrix,
+    Regular,
+    Representation,
+    Trivial,
+    Vectors,
+    equivariant_basis,
+)
+from torsor.signatures import FeatureVectors
 from torsor.symmetry import Symmetry
 from torsor.testing import ModelSuite
 
@@ -146,3 +158,19 @@ def test_wrong_use_is_named():
         EquivariantMLP(groups.SO(3), Vectors(), Vectors(), hidden=0)
     with pytest.raises(ShapeError, match=r"\[2, 4\]"):
         EquivariantMLP(groups.SO(3), Vectors(), Vectors(), hidden=2)(torch.ones(2, 4))
+
+
+def test_settings_build_the_network_of_a_signature(generator) -> None:
+    torch.manual_seed(0)
+    signature = FeatureVectors(groups.O(5), 2 * Vectors(), Trivial())
+    model = EquivariantMLPConfig(channels=3, layers=2).build(signature).double()
+    assert len(model.blocks) == 2
+    inputs = signature.example(4, generator, torch.float64)
+    assert_equivariant(model, inputs, symmetry=signature.symmetry())
+    assert model(**inputs).shape == (4, 1)
+
+
+def test_signatures_under_products_are_refused() -> None:
+    shifted = Commuting(Regular() @ Trivial(4), Trivial(3) @ Regular())
+    with pytest.raises(SignatureError, match=r"cannot tell the factors of a product apart; models of this family: .*mlp"):
+        EquivariantMLPConfig().build(FeatureVectors(groups.C(3) * groups.C(4), shifted, Trivial()))

@@ -42,6 +42,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pair-transformer": {"width": 16, "heads": 2, "layers": 2},
     "gin": {"width": 16, "layers": 2, "update": 16},
     "vision-transformer": {"width": 16, "heads": 2, "layers": 2, "grid": 3},
+    "equivariant-mlp": {"channels": 4, "layers": 1},
     "mlp": {"hidden": 32, "layers": 2},
 }
 
@@ -60,6 +61,7 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "pair-transformer": {"forces": 4291, "energy": 4289, "moments": 4261},
     "gin": {"motifs": 918, "roles": 900},
     "vision-transformer": {"motifs": 7010, "roles": 6946, "links": 6977},
+    "equivariant-mlp": {"torque": 113},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
 }
 

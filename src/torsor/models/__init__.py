@@ -11,7 +11,7 @@ from torsor.registry import Entry, Registry
 if TYPE_CHECKING:
     from torsor.models.deep_set import DeepSet, DeepSetConfig
     from torsor.models.egnn import EGNN, EGNNConfig
-    from torsor.models.equivariant_mlp import EquivariantMLP
+    from torsor.models.equivariant_mlp import EquivariantMLP, EquivariantMLPConfig
     from torsor.models.gatr import GATr, GATrConfig, GATrNetwork, GATrSlim, GATrSlimConfig
     from torsor.models.gin import GIN, GINConfig
     from torsor.models.lgatr import LGATr, LGATrConfig, LGATrSlim, LGATrSlimConfig
@@ -85,6 +85,12 @@ REGISTRY = Registry(
         "arXiv 1810.00826",
     ),
     Entry(
+        "equivariant-mlp",
+        "torsor.models.equivariant_mlp:EquivariantMLPConfig",
+        "linear layers from a numerical basis, exact in any matrix group",
+        "arXiv 2104.09459",
+    ),
+    Entry(
         "vision-transformer",
         "torsor.models.vision_transformer:VisionTransformerConfig",
         "attention among tiles of the adjacency matrix, with weights from photographs if wanted, no symmetry",
@@ -99,6 +105,7 @@ _NAMES = {
     "EGNN": "egnn",
     "EGNNConfig": "egnn",
     "EquivariantMLP": "equivariant_mlp",
+    "EquivariantMLPConfig": "equivariant_mlp",
     "GATr": "gatr",
     "GATrConfig": "gatr",
     "GATrNetwork": "gatr",
@@ -137,6 +144,7 @@ __all__ = [
     "DeepSetConfig",
     "EGNNConfig",
     "EquivariantMLP",
+    "EquivariantMLPConfig",
     "GATr",
     "GATrConfig",
     "GATrNetwork",

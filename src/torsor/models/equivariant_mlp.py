@@ -27,9 +27,10 @@ from torsor.config import Settings
 from torsor.errors import RepresentationError, ShapeError
 from torsor.groups.base import Group
 from torsor.groups.product import Product
+from torsor.models import REGISTRY
 from torsor.representations import Representation, Trivial
 from torsor.representations.basis import common_group, part_basis
-from torsor.signatures import FeatureVectors
+from torsor.signatures import FeatureVectors, cannot_serve
 from torsor.symmetry import Symmetry
 
 PRODUCTS_AT_START = 0.1
@@ -50,7 +51,14 @@ class EquivariantMLPConfig(Settings):
     layers: int = 2
 
     def build(self, signature: FeatureVectors) -> EquivariantMLP:
-        """The model for a task's signature."""
+        """The model for a task's signature.
+
+        Raises:
+            SignatureError: the group is a product.
+            RepresentationError: a summand is too large to solve for.
+        """
+        if isinstance(signature.group, Product):
+            raise cannot_serve("equivariant-mlp", signature, "it cannot tell the factors of a product apart", REGISTRY)
         return EquivariantMLP(signature.group, signature.rep_in, signature.rep_out, self.channels, self.layers)
 
 
