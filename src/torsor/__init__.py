@@ -15,6 +15,7 @@ _NAMES = {
     "EquivarianceReport": "torsor.check",
     "equivariant_basis": "torsor.representations",
     "relax": "torsor.dial",
+    "symmetrize": "torsor.dial.symmetrize.verb",
 }
 
 __all__ = ["__version__", *_ROOMS, *_NAMES]

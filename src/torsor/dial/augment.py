@@ -8,7 +8,6 @@ Axes: b batch, k samples of the orbit.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torsor.dial.symmetrize.transport import Moving, argument_names, mapped
 from torsor.errors import GroupError
 from torsor.nn.noise import with_noise
 from torsor.symmetry import Symmetry
@@ -35,7 +35,10 @@ class Augment:
     """
 
     def __init__(self, symmetry: Symmetry) -> None:
-        _require_batched(symmetry, "augmentation")
+        if not symmetry.batched:
+            raise GroupError(
+                "augmentation moves each item by an element of its own, but this contract has batched=False: put a batch axis first"
+            )
         self.symmetry = symmetry
 
     def __call__(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -53,8 +56,9 @@ class OrbitAverage(nn.Module):
 
     fbar(x) = 1/k sum_m g_m^-1 f(g_m x)
 
-    Each item of the batch has k elements of its own. They come from `seed` and start anew in every call, so that the module is a function
-    of its input. It is equivariant in expectation, with a residual that falls like 1/sqrt(k).
+    Each item of the batch has k elements of its own, from `Group.sample` whether the group has a uniform law or not: those that `Augment`
+    draws. They come from `seed` and start anew in every call, so that the module is a function of its input. It is equivariant in
+    expectation, with a residual that falls like 1/sqrt(k). `torsor.symmetrize` makes averages whose elements move with the input.
 
     Args:
         module: any module with a batch axis first.
@@ -74,46 +78,24 @@ class OrbitAverage(nn.Module):
         contract = symmetry or getattr(module, "symmetry", None)
         if contract is None:
             raise GroupError(f"{type(module).__name__} has no contract: pass symmetry=Symmetry(...)")
-        _require_batched(contract, "an orbit average")
-        if samples < 1 or (max_batch is not None and max_batch < 1):
-            raise GroupError(f"samples is {samples} and max_batch is {max_batch}: give at least 1")
+        if samples < 1:
+            raise GroupError(f"samples is {samples}: give at least 1")
         self.module = module
+        self.moving = Moving(contract, max_batch)
         self.symmetry = replace(contract, exactness="in expectation")
         self.samples = samples
         self.seed = seed
-        self.max_batch = max_batch
-        self._names = tuple(inspect.signature(module.forward).parameters)
+        self._names = argument_names(module)
 
     def forward(self, *args: Tensor | None, **kwargs: Tensor | None) -> Any:
         """The average over the orbit; takes the arguments of the module, returns what it returns."""
-        return _map(lambda y: y.mean(0), self.orbit(*args, **kwargs))
+        return mapped(lambda y: y.mean(0), self.orbit(*args, **kwargs))
 
     def orbit(self, *args: Tensor | None, **kwargs: Tensor | None) -> Any:
         """The terms of the average, g_m^-1 f(g_m x): the module's output with a new axis 0 of length k."""
-        given = dict(zip(self._names, args, strict=False)) | kwargs
-        inputs = {name: x.repeat(self.samples, *(1,) * (x.ndim - 1)) for name, x in given.items() if x is not None}
-        first = next(iter(inputs.values()))
-        generator = torch.Generator(first.device).manual_seed(self.seed)
-        g = self.symmetry.sample(inputs, generator)
-        output = self._chunked(with_noise(self.module, self.symmetry.transform(g, inputs), generator), len(first))
-        back = self.symmetry.transform_output(self.symmetry.group.inverse(g), output)
-        return _map(lambda y: y.unflatten(0, (self.samples, -1)), back)
-
-    def _chunked(self, inputs: Mapping[str, Tensor], items: int) -> Any:
-        """The module's output on all items, at most `max_batch` at a time."""
-        step = self.max_batch or items
-        parts = [self.module(**{name: x[i : i + step] for name, x in inputs.items()}) for i in range(0, items, step)]
-        if isinstance(parts[0], Mapping):
-            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return torch.cat(parts)
-
-
-def _require_batched(symmetry: Symmetry, what: str) -> None:
-    """Refuse a contract under which a whole batch shares one element."""
-    if not symmetry.batched:
-        raise GroupError(f"{what} moves each item by an element of its own, but this contract has batched=False: put a batch axis first")
-
-
-def _map(function: Any, output: Any) -> Any:
-    """Apply a function to a tensor, or to each tensor of a mapping."""
-    return {name: function(y) for name, y in output.items()} if isinstance(output, Mapping) else function(output)
+        given = {name: x for name, x in {**dict(zip(self._names, args, strict=False)), **kwargs}.items() if x is not None}
+        inputs = {name: x.repeat(self.samples, *(1,) * (x.ndim - 1)) for name, x in given.items()}
+        generator = torch.Generator(next(iter(inputs.values())).device).manual_seed(self.seed)
+        back = self.symmetry.group.inverse(self.symmetry.sample(inputs, generator))
+        terms = self.moving.terms(self.module, with_noise(self.module, inputs, generator), mapped(lambda e: e.unsqueeze(1), back))
+        return mapped(lambda y: y.reshape(self.samples, -1, *y.shape[1:]), terms)

@@ -63,7 +63,7 @@ def spread(factor: Group, samples: int) -> Tensor | None:
 
 
 def _with_reflections(n: int, samples: int) -> Tensor | None:
-    """Rotations, or if they are more half as many with their products with a reflection: x -> -x in space, of the first axis in the plane."""
+    """Rotations, or half as many and their reflections where these are more: by x -> -x in space, of the first axis in the plane."""
     if n not in (2, 3):
         return None
     rotations, half = SO(n).spread(samples), SO(n).spread(samples // 2 if samples % 2 == 0 else 1)
