@@ -132,7 +132,7 @@ class Irreps(Representation):
     @property
     def lmax(self) -> int:
         """Largest degree; -1 where there is none."""
-        return max((term.irrep.l for term in self.terms), default=-1)
+        return max([-1, *[term.irrep.l for term in self.terms]])  # compilers trace no default
 
     @property
     def num_irreps(self) -> int:
