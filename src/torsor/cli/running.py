@@ -14,6 +14,7 @@ from torsor import training
 from torsor.check import EquivarianceReport, equivariance_error
 from torsor.cli.figures import cost_line, figures_table, result_table
 from torsor.cli.flags import flags_of, leading_names, parse
+from torsor.cli.measuring import measure
 from torsor.config import config_class
 from torsor.errors import ConfigError
 from torsor.models import REGISTRY as MODELS
@@ -152,9 +153,11 @@ def reproduce(arguments: Sequence[str]) -> int:
             record: folder to keep the figures in, one small JSON file a run: tables of the documentation are made of them.
         """
         found = load_recipe(recipe)
+        name = recipe.removesuffix(".toml").strip("/")
+        if found.protocol:
+            return measure(Path(name).name if recipe.endswith(".toml") else name, found, size, seed, quiet, record)
         config = found.config(size)
         task = config.task.build()
-        name = recipe.removesuffix(".toml").strip("/")
         directory = out or Path("runs") / "reproduce" / f"{name.replace('/', '-')}-{size}-{seed}"
         settings = replace(config.train, seed=seed)
         result = training.train(task, config.model, settings, directory, resume=True, augment=config.augment, quiet=quiet)

@@ -55,10 +55,10 @@ def graph8c(folder: Path | None = None) -> GraphPairs:
     return GraphPairs(read_graphs(folder / FOLDER / "graph8c.g6"), None)
 
 
-def exp(folder: Path | None = None, seed: int = 0) -> GraphPairs:
-    """The 600 pairs of EXP, made here unless a folder is given."""
+def exp(folder: Path | None = None, seed: int = 0, count: int = PAIRS) -> GraphPairs:
+    """The pairs of EXP, the first `count` of a seed made here, or all 600 of the published text from a folder."""
     if folder is None:
-        formulas, note = pairs(PAIRS, seed), "pairs of our own generator, not those of the published file"
+        formulas, note = pairs(count, seed), "pairs of our own generator, not those of the published file"
     else:
         formulas, note = (
             read_formulas(folder / FOLDER / "EXP_GRAPHSAT.txt"),

@@ -25,7 +25,7 @@ from torsor.errors import DataError
 
 CONNECTED = (1, 1, 2, 6, 21, 112, 853, 11_117)
 """How many connected graphs of 1, 2, ... nodes there are (OEIS A001349)."""
-ROUNDS = 4
+ROUNDS = 2
 """Rounds of refinement in the fingerprint."""
 _ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 

@@ -5,7 +5,7 @@ each, `molecules/rmd17-ethanol` being the variant `ethanol` of `molecules/rmd17.
 """
 
 from torsor.recipes.recipe import Published, Recipe, Size, load_recipe, recipe_files, recipe_names
-from torsor.recipes.record import MeasuredError, Record, read_records, record_of
+from torsor.recipes.record import MeasuredError, Record, read_records, record_of, record_of_protocol
 
 __all__ = [
     "MeasuredError",
@@ -18,4 +18,5 @@ __all__ = [
     "recipe_files",
     "recipe_names",
     "record_of",
+    "record_of_protocol",
 ]

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from torsor.config import from_mapping, merge, read_toml
+from torsor.config import from_mapping, merge, named_from_mapping, read_toml
 from torsor.errors import ConfigError, unknown_name
+from torsor.models import REGISTRY as MODELS
+from torsor.tasks import PROTOCOLS
 from torsor.training import RunConfig
 
 FOLDER = Path(__file__).parent
@@ -48,6 +50,7 @@ class Size:
     Args:
         note: what is different from the published setting, and how long it takes on which machine.
         task: settings of the task to change.
+        protocol: settings of the protocol to change.
         model: settings of the model to change.
         train: settings of the training to change.
         published: figures to compare with instead, where there are some for this setting.
@@ -55,6 +58,7 @@ class Size:
 
     note: str
     task: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     published: tuple[Published, ...] | None = None
@@ -62,11 +66,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A published experiment.
+    """A published experiment: a model trained on a task, or untrained networks measured by a protocol.
 
     Args:
-        task: name and settings of the task.
         model: name and settings of the model.
+        task: name and settings of the task; empty where there is a protocol.
+        protocol: name and settings of the protocol; empty where there is a task.
         train: settings of the training.
         augment: whether every sample is moved by a random group element.
         paper: authors, year and table.
@@ -78,8 +83,9 @@ class Recipe:
         sizes: smaller or larger ways to run it.
     """
 
-    task: dict[str, Any]
     model: dict[str, Any]
+    task: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     augment: bool = False
     paper: str = ""
@@ -98,14 +104,28 @@ class Recipe:
             where: how an error names the recipe.
 
         Raises:
-            ConfigError: a setting is wrong; names it.
+            ConfigError: a setting is wrong, or the recipe trains nothing; names it.
             UnknownNameError: the recipe has no such size, or the task or model is not registered.
         """
-        tables = {name: getattr(self, name) for name in ("task", "model", "train")}
-        if size is not None:
-            changes = self.size(size)
-            tables = {name: merge(table, getattr(changes, name)) for name, table in tables.items()}
-        return RunConfig.from_mapping({**tables, "augment": self.augment}, where)
+        if self.protocol:
+            raise ConfigError(f"{where} measures untrained networks: run it with torsor reproduce")
+        return RunConfig.from_mapping({**self._tables(size, ("task", "model", "train")), "augment": self.augment}, where)
+
+    def protocol_config(self, size: str | None = None, where: str = "the recipe") -> tuple[Any, Any]:
+        """The settings of the protocol and of the model that it measures; the arguments are those of `config`.
+
+        Raises:
+            ConfigError: a setting is wrong; names it.
+            UnknownNameError: the recipe has no such size, or the protocol or model is not registered.
+        """
+        tables, registries = self._tables(size, ("protocol", "model")), {"protocol": PROTOCOLS, "model": MODELS}
+        protocol, model = (named_from_mapping(registries[name], table, f"{where} [{name}]") for name, table in tables.items())
+        return protocol, model
+
+    def _tables(self, size: str | None, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """These tables with the changes of a size."""
+        tables = {name: getattr(self, name) for name in names}
+        return tables if size is None else {name: merge(table, getattr(self.size(size), name)) for name, table in tables.items()}
 
     def size(self, name: str) -> Size:
         """The changes of a size.
@@ -191,10 +211,14 @@ def _title(path: Path) -> str:
 def _checked(content: Mapping[str, Any], where: str) -> Recipe:
     """The recipe, with all of its sizes read once, so that a mistake in any of them shows at once."""
     recipe = from_mapping(Recipe, content, where)
+    if bool(recipe.task) == bool(recipe.protocol):
+        has = "both a task and a protocol" if recipe.task else "no task"
+        raise ConfigError(f"{where} has {has}: give [task], or [protocol] for untrained networks")
     if recipe.method and recipe.method not in {figure.by for figure in recipe.published}:
         raise ConfigError(f"{where} runs {recipe.method!r}, of which it gives no published figure: give one, or leave method out")
     for size in (None, *recipe.sizes):
-        recipe.config(size, where if size is None else f"{where} [sizes.{size}]")
+        read = recipe.protocol_config if recipe.protocol else recipe.config
+        read(size, where if size is None else f"{where} [sizes.{size}]")
         for figure in recipe.figures(size):
             if not figure.source:
                 raise ConfigError(f"{where} gives no source for the published {figure.metric} of {figure.by}: give source, or [sources]")

@@ -14,7 +14,9 @@ from torsor.errors import CheckpointError, ConfigError
 from torsor.io import read_json, write_json
 from torsor.recipes.recipe import Published, Recipe
 from torsor.tasks.base import Task
+from torsor.tasks.protocol import Measurement, Protocol
 from torsor.training import RunResult
+from torsor.training.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -125,17 +127,13 @@ def record_of(name: str, recipe: Recipe, size: str, task: Task, result: RunResul
         CheckpointError: `run.json` of the run is missing or damaged.
     """
     settings = read_json(result.directory / "run.json")
-    made_with = settings["provenance"]
     ended = (result.directory / "result.json").stat().st_mtime
     return Record(
         recipe=name,
         size=size,
         seed=settings["train"]["seed"],
         date=datetime.fromtimestamp(ended, UTC).date().isoformat(),
-        hardware=_hardware(made_with, settings["train"]["device"]),
-        torsor=made_with["torsor"],
-        torch=made_with["torch"],
-        git_revision=made_with["git_revision"],
+        **_made_with(settings["provenance"], settings["train"]["device"]),
         steps=result.steps,
         samples=result.samples,
         seconds_per_step=result.seconds_per_step,
@@ -150,6 +148,40 @@ def record_of(name: str, recipe: Recipe, size: str, task: Task, result: RunResul
             MeasuredError(report.group, whose, report.max_relative, report.noise_floor) for whose, report in measured.items()
         ),
     )
+
+
+def record_of_protocol(name: str, recipe: Recipe, size: str, seed: int, protocol: Protocol, found: Measurement) -> Record:
+    """What a protocol found: nothing was trained, so it has no steps, and what it calls samples and seconds is of one network.
+
+    Args:
+        name: of the recipe.
+        recipe: what was run.
+        size: how much of it.
+        seed: of the first network.
+        protocol: what measured.
+        found: what it found.
+    """
+    return Record(
+        recipe=name,
+        size=size,
+        seed=seed,
+        date=datetime.now(UTC).date().isoformat(),
+        **_made_with(provenance(), "cpu"),
+        steps=0,
+        samples=found.samples,
+        seconds_per_step=found.seconds / found.networks,
+        parameters=found.parameters,
+        flops_per_step=0,
+        ours=dict(found.figures),
+        units={metric: unit for metric, unit in protocol.units.items() if unit},
+        method=recipe.method,
+        published=recipe.figures(size),
+    )
+
+
+def _made_with(made_with: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Machine, versions and revision."""
+    return {"hardware": _hardware(made_with, device), **{name: made_with[name] for name in ("torsor", "torch", "git_revision")}}
 
 
 def _hardware(made_with: Mapping[str, Any], device: str) -> str:

@@ -1,4 +1,4 @@
-"""Learning problems: data, signature, contract, loss, metrics and baselines, one a file."""
+"""Learning problems: data, signature, contract, loss, metrics and baselines, one a file; and protocols that measure untrained networks."""
 
 from torsor.registry import Entry, Registry
 
@@ -80,3 +80,14 @@ REGISTRY = Registry(
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
 """Every task: its configuration class, whose `build()` makes the task."""
+
+PROTOCOLS = Registry(
+    "protocol",
+    Entry(
+        "graph-separation",
+        "torsor.tasks.graph_separation:SeparationConfig",
+        "pairs of graphs that untrained networks tell apart, with the control",
+        "Breaking the limits of message passing GNNs (2021)",
+    ),
+)
+"""Every measurement of untrained networks: its configuration class, whose `build()` makes the protocol."""
