@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import gelu, relu, silu
 
-from torsor.nn.perceptron import ACTIVATIONS, hidden_layers
+from torsor.nn.perceptron import ACTIVATIONS, hidden_layers, output_layer
 
 
 @pytest.mark.parametrize(("name", "function"), [("gelu", gelu), ("relu", relu), ("silu", silu), ("tanh", torch.tanh)])
@@ -19,3 +19,12 @@ def test_hidden_layers_alternate_linear_maps_and_the_nonlinearity(name, function
 def test_one_width_has_no_layer() -> None:
     x = torch.ones(2, 3)
     assert torch.equal(hidden_layers((3,), "relu")(x), x)
+
+
+def test_a_last_layer_starts_small_and_not_at_zero() -> None:
+    torch.manual_seed(0)
+    usual = torch.nn.Linear(5, 3)
+    torch.manual_seed(0)
+    layer = output_layer(5, 3, 0.01)
+    torch.testing.assert_close(layer.weight, 0.01 * usual.weight)
+    assert not layer.bias.any()

@@ -22,7 +22,7 @@ from torsor.models import REGISTRY
 from torsor.models.graphs import Graph, clear, graph
 from torsor.nn.graph_isomorphism import GraphIsomorphismLayer
 from torsor.nn.masked_norm import Statistics
-from torsor.nn.perceptron import ACTIVATIONS, Activation, hidden_layers
+from torsor.nn.perceptron import ACTIVATIONS, Activation, hidden_layers, output_layer
 from torsor.nn.pooling import pool_points
 from torsor.signatures import Graphs, Pool, cannot_serve
 
@@ -107,11 +107,8 @@ class GIN(nn.Module):
         self.activation = ACTIVATIONS[config.activation]()
         readout = (config.width, *config.readout)
         self.readout = hidden_layers(readout, config.activation)
-        self.output = nn.Linear(readout[-1], signature.outputs)
+        self.output = output_layer(readout[-1], signature.outputs, config.output_scale)
         self.finish = ACTIVATIONS[config.output_activation]() if config.output_activation else nn.Identity()
-        with torch.no_grad():
-            self.output.weight.mul_(config.output_scale)
-            self.output.bias.zero_()
 
     def forward(
         self,

@@ -21,6 +21,7 @@ from torsor.config import Settings
 from torsor.errors import ConfigError
 from torsor.groups import S, T
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
+from torsor.nn.perceptron import output_layer
 from torsor.nn.pooling import centroid, pool_points
 from torsor.representations import Irreps
 from torsor.signatures import PointClouds, Pool
@@ -123,10 +124,7 @@ class MessagePassing(nn.Module):
         self.embed = nn.Linear(dimension + self.widths[0], config.width)
         self.rounds = nn.ModuleList(Round(config.width, 1 + edge_features) for _ in range(config.layers))
         self.readout = nn.Sequential(nn.Linear(config.width, config.width), nn.SiLU())
-        self.output = nn.Linear(config.width, self.signature.rep_out.dim)
-        with torch.no_grad():
-            self.output.weight.mul_(config.output_scale)
-            self.output.bias.zero_()
+        self.output = output_layer(config.width, self.signature.rep_out.dim, config.output_scale)
 
     def forward(
         self,

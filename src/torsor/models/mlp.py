@@ -17,7 +17,7 @@ from torsor.config import Settings
 from torsor.errors import ConfigError, ShapeError
 from torsor.models import REGISTRY
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
-from torsor.nn.perceptron import ACTIVATIONS, Activation, hidden_layers
+from torsor.nn.perceptron import ACTIVATIONS, Activation, hidden_layers, output_layer
 from torsor.representations import Irreps
 from torsor.signatures import FeatureVectors, Graphs, PointClouds, Pool, cannot_serve
 
@@ -95,11 +95,8 @@ class Perceptron(nn.Module):
         self.config = config
         widths = (width_in, *config.hidden_widths)
         self.hidden = hidden_layers(widths, config.activation)
-        self.output = nn.Linear(widths[-1], width_out)
+        self.output = output_layer(widths[-1], width_out, config.output_scale)
         self.finish = ACTIVATIONS[config.output_activation]() if config.output_activation else nn.Identity()
-        with torch.no_grad():
-            self.output.weight.mul_(config.output_scale)
-            self.output.bias.zero_()
 
     def dense(self, rows: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
         """All layers, on inputs that are flat."""

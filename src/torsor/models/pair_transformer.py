@@ -23,6 +23,7 @@ from torsor.models.message_passing import node_and_pair_features
 from torsor.models.point_clouds import PointCloud, configured, point_cloud
 from torsor.models.transformer import Block, TransformerConfig
 from torsor.nn.attention import needs_plain_attention, visible_keys
+from torsor.nn.perceptron import output_layer
 from torsor.nn.pooling import pool_points
 from torsor.representations import Irreps
 from torsor.signatures import PointClouds, Pool, cannot_serve
@@ -113,10 +114,7 @@ class PairTransformer(nn.Module):
         block = TransformerConfig(config.width, config.heads, config.layers, config.mlp_ratio)
         self.blocks = nn.ModuleList(Block(block, 0) for _ in range(config.layers))
         self.readout = nn.Sequential(nn.LayerNorm(config.width), nn.ReLU(), nn.Linear(config.width, config.width), nn.ReLU())
-        self.output = nn.Linear(config.width, signature.rep_out.dim)
-        with torch.no_grad():
-            self.output.weight.mul_(config.output_scale)
-            self.output.bias.zero_()
+        self.output = output_layer(config.width, signature.rep_out.dim, config.output_scale)
 
     def forward(
         self,
