@@ -50,7 +50,12 @@ class Pose(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """What an interface is asked for."""
+    """What an interface is asked for.
+
+    Args:
+        scores: a score for each place, where permutations are drawn.
+        axes: d vectors, where rotations are.
+    """
 
     scores: bool
     axes: bool

@@ -176,7 +176,9 @@ def heads_of(symmetry: Symmetry, moving: Sequence[bool] | None = None) -> Heads:
 
 @dataclass(frozen=True)
 class LearnedConfig(Settings):
-    """Settings of a learned law; the defaults are those of the publication but for what its interface sees and for neighbours.
+    """Settings of a learned law.
+
+    The defaults are those of the publication but for dropout, neighbours and what the interface sees; `published_law` has those.
 
     Args:
         network: name and settings of a registered model that scores places and finds axes; graph isomorphism layers (graphs) or vector
