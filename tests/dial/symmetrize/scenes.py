@@ -109,12 +109,12 @@ def grid(side):
 
 
 GRAPHS = {
-    "asymmetric": graph([(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (2, 6), (6, 3), (1, 6)], 7),
+    "asymmetric": graph([(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6)], 7),
     "star": graph([(0, i) for i in range(1, 7)], 7),
     "tree": graph([(0, 1), (0, 2), (1, 3), (1, 4), (1, 5), (2, 6), (2, 7)], 8),
     "cycle": graph([(i, (i + 1) % 7) for i in range(7)], 7),
     "grid": grid(5),
 }
-"""Graphs with automorphism groups: trivial (by design), S_6, S_3 x S_2, D_7 and D_4."""
+"""Graphs with automorphism groups: trivial (legs of lengths 1, 2 and 3), S_6, S_3 x S_2, D_7 and D_4."""
 AUTOMORPHIC = {"star": (1, 2), "tree": (3, 4), "cycle": (0, 3), "grid": (0, 4)}
 """Two nodes that an automorphism exchanges."""
