@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from torsor.dial.continuity import Jumps
 from torsor.errors import missing_dependency
 from torsor.report.tables import quantity
 from torsor.study.findings import ArmFindings, ComputeFindings, Findings
@@ -233,6 +234,31 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel
         axes.legend()
 
     return figure(draw, f"{ylabel} over training steps")
+
+
+def jumps(found: Mapping[str, Jumps]) -> str:
+    """Change of the output over shorter and shorter steps of a path: a level line is a jump, a falling one is continuous.
+
+    Args:
+        found: name -> what `torsor.dial.continuity.probe` found.
+    """
+    palette = list(COLOURS.values())
+
+    def draw(canvas: Any) -> None:
+        axes = canvas.subplots()
+        for i, (name, jump) in enumerate(found.items()):
+            # what is zero to rounding has no place on a log axis
+            known = [(step, change) for step, change in zip(jump.steps, jump.changes, strict=True) if change > 0]
+            steps, changes = [step for step, _ in known], [change for _, change in known]
+            axes.plot(steps, changes, color=palette[i % len(palette)], label=name, marker="o", markersize=3)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("step, part of the path")
+        axes.set_ylabel("change of the output, relative")
+        axes.grid(alpha=0.6)
+        axes.legend()
+
+    return figure(draw, "Change of the output over shorter and shorter steps of a path")
 
 
 def _size_axes(canvas: Any, sizes: Iterable[int], ylabel: str, log: bool) -> Any:
