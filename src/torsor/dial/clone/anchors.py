@@ -117,7 +117,7 @@ class Held(nn.Module):
     def from_teacher(self, x: Float[Tensor, "b n"], tau: Float[Tensor, "*t k"]) -> Float[Tensor, ""]:
         """Mean square of h_theta - Phi_tau."""
         with torch.no_grad():
-            target = self.teacher(x, tau)
+            target: Tensor = self.teacher(x, tau)
         found: Tensor = self.student(x, tau)
         return (found - target).square().mean()
 

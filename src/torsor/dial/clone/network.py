@@ -99,7 +99,7 @@ class ClonedNetwork(nn.Module):
     """A network with clones in the place of its equivariant linear layers.
 
     Args:
-        network: takes one x and has a contract; it holds `EquivariantLinear` layers. A copy is used.
+        network: takes one x and has a contract; it holds `EquivariantLinear` layers. It, teachers and students are copied.
         teachers: the teacher of each slot, see `layer_teachers`.
         students: the student of each slot; cloned, or random for the regimes that start there. May be empty for "exact".
         laws: the law of each slot's inputs, for the anchor's draws.
@@ -119,7 +119,7 @@ class ClonedNetwork(nn.Module):
         teachers: Mapping[str, Teacher],
         students: Mapping[str, nn.Module],
         laws: Mapping[str, Gaussian],
-        regime: Regime = "break",
+        regime: str = "break",
         *,
         rate_factor: float = 0.1,
         anchor: AnchorSettings | None = None,
@@ -132,8 +132,9 @@ class ClonedNetwork(nn.Module):
         if plan.start != "teacher" and set(teachers) - set(students):
             raise ConfigError(f"there is no student for the layers {', '.join(sorted(set(teachers) - set(students)))}: give one for each")
         self.plan, self.prior = plan, prior
+        teachers = {slot: deepcopy(teacher) for slot, teacher in teachers.items()}
+        used = {} if plan.start == "teacher" else {slot: deepcopy(students[slot]) for slot in teachers}
         self.teachers = nn.ModuleDict(teachers)
-        used = {} if plan.start == "teacher" else dict(students)
         self.students = Students(used, rate_factor / anchor.slowdown if plan.holds else rate_factor)
         self.students.requires_grad_(plan.trains)
         self.network, self.slots = with_clones(network, teachers, used)
