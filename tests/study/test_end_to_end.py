@@ -18,10 +18,10 @@ from torsor.study.runs import RunRecord
 pytestmark = pytest.mark.slow
 
 SETTINGS = {
-    "task": {"name": "nbody", "variant": "gravity", "valid_size": 16, "test_size": 32},
+    "task": {"name": "nbody", "variant": "gravity", "valid_size": 8, "test_size": 16},
     "strict": {"name": "egnn", "hidden": 8, "layers": 2},
     "plain": {"name": "transformer", "width": 16, "heads": 2, "layers": 2},
-    "train": {"steps": 30, "batch_size": 8, "learning_rate": 3e-3},
+    "train": {"steps": 10, "batch_size": 4, "learning_rate": 1e-2, "evaluate_every": 5},
     "arms": ["strict", "augmented", "augmented+tta", "plain", "wrong-group"],
     "sizes": [8, 16],
     "seeds": [0, 1],
@@ -57,7 +57,7 @@ def figures(directory: Path) -> dict[str, object]:
 
 def test_killed_study_goes_on_to_the_figures_of_one_that_was_not(tmp_path):
     config = from_mapping(StudyConfig, SETTINGS)
-    killed_after(5, tmp_path / "killed")
+    killed_after(3, tmp_path / "killed")
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "ledger").glob("*.json")}
     findings = run_study(config, tmp_path / "killed")
     whole = run_study(config, tmp_path / "whole")
