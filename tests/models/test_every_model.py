@@ -44,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vision-transformer": {"width": 16, "heads": 2, "layers": 2, "grid": 3},
     "equivariant-mlp": {"channels": 4, "layers": 1},
     "mlp": {"hidden": 32, "layers": 2},
+    "relaxed": {"inputs": 2, "hidden": 8, "box": float("inf")},
 }
 
 PARAMETERS: dict[str, dict[str, int]] = {
@@ -63,6 +64,10 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "vision-transformer": {"motifs": 7010, "roles": 6946, "links": 6977},
     "equivariant-mlp": {"torque": 113},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
+    "relaxed": {
+        **{"forces": 3788, "energy": 3819, "moments": 4284, "recoil": 2787, "tagging": 2767},
+        **{"motifs": 962, "roles": 942, "links": 3523, "torque": 177},
+    },
 }
 
 LONG: dict[str, dict[str, Any]] = {"gatr": {"blocks": 1}, "lgatr": {"blocks": 1}, "se3-transformer": {}}
@@ -83,8 +88,17 @@ SERVED = {
 CASES = [(name, kind) for name, kinds in SERVED.items() for kind in kinds]
 
 
+INSIDE = {PointClouds: "egnn", Particles: "lgatr-slim", Graphs: "gin", FeatureVectors: "equivariant-mlp"}
+"""What is relaxed; pairs of nodes are the perceptron's."""
+
+
 def build(name: str, signature: Any, **changes: Any) -> torch.nn.Module:
-    return replace(REGISTRY.load(name)(), **(SMALL.get(name, {}) | changes)).build(signature)
+    settings = SMALL.get(name, {}) | changes
+    if name == "relaxed":
+        inside = "mlp" if getattr(signature, "level", "") == "pair" else INSIDE[type(signature)]
+        # smooth, for finite differences: a rectifier has kinks
+        settings["model"] = {"name": inside, **SMALL[inside], **({"activation": "gelu"} if inside == "gin" else {})}
+    return replace(REGISTRY.load(name)(), **settings).build(signature)
 
 
 def width(signature: Any) -> int:
@@ -112,6 +126,8 @@ class TestEveryModel(ModelSuite):
         self.traced = request.node.get_closest_marker("compile") is not None
         if self.kind in ("moments", "links") and self.traced:
             pytest.skip("traces as the others of the family do")
+        if self.name == "relaxed" and self.kind != "forces" and self.traced:
+            pytest.skip("traces as what it relaxes does")
         self.backend = "eager" if self.name in LONG else "aot_eager"
         family = type(SIGNATURES[self.kind])
         self.positions = {PointClouds: "positions", Particles: "momenta", Graphs: "features", FeatureVectors: ""}[family]
@@ -178,7 +194,7 @@ def test_models_of_any_space_keep_their_contract_in_the_plane(name):
     inputs = PLANE.example(2, 5, torch.Generator().manual_seed(5), torch.float64, lengths=(5, 3))
     module = build(name, PLANE).double()
     assert module(**inputs).shape == (2, 1)
-    if contract_of(module).exactness != "none":
+    if contract_of(module).exactness not in ("none", "approximate"):
         assert_equivariant(module, inputs)
 
 

@@ -97,6 +97,12 @@ REGISTRY = Registry(
         "arXiv 2010.11929",
     ),
     Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on whatever it is fed, flattened, no symmetry"),
+    Entry(
+        "relaxed",
+        "torsor.dial.relax.config:RelaxedConfig",
+        "any of these with a dial from strict to free, approximate",
+        "arXiv 2406.13488",
+    ),
 )
 
 _NAMES = {

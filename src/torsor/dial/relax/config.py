@@ -15,9 +15,10 @@ from torsor.dial.relax.injection import Signature, extended, fixed_representatio
 from torsor.dial.relax.settings import RelaxSettings
 from torsor.dial.relax.verb import relax
 from torsor.models import REGISTRY
-from torsor.models.equivariant_mlp import EquivariantMLP
 from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds, check_family
 
+STRICT: Mapping[type, str] = {PointClouds: "egnn", Particles: "lgatr-slim", Graphs: "gin", FeatureVectors: "equivariant-mlp"}
+"""The model of each family where none is named."""
 PLAIN: Mapping[type, str] = {PointClouds: "transformer", Particles: "transformer", Graphs: "mlp", FeatureVectors: "mlp"}
 """The plain network of each family beside a model without equivariant linear layers."""
 
@@ -27,8 +28,8 @@ class RelaxedConfig(RelaxSettings):
     """Settings of a relaxed model: those of `RelaxSettings`, and these.
 
     Args:
-        model: name and settings of the model; a strict one of the family if not given: "egnn", "lgatr-slim", "gin" ("mlp" for pairs of
-            nodes), an `EquivariantMLP` for feature vectors.
+        model: name and settings of the model; a strict one of the family if not given: "egnn", "lgatr-slim", "gin" ("mlp", which has no
+            symmetry, for pairs of nodes) or "equivariant-mlp".
         free: residual: name and settings of a plain network beside the whole model. If not given, each equivariant linear layer has a free
             weight of its own, or a plain network of the family stands beside a model that has no such layers.
     """
@@ -61,11 +62,8 @@ def _strict_model(model: Mapping[str, Any], signature: Signature) -> nn.Module:
     """The model that is named, or a strict one of the family."""
     if model:
         return _registered(model, signature)
-    if isinstance(signature, FeatureVectors):
-        return EquivariantMLP(signature.group, signature.rep_in, signature.rep_out)
-    if isinstance(signature, Graphs):
-        return _registered({"name": "mlp" if signature.level == "pair" else "gin"}, signature)
-    return _registered({"name": "egnn" if isinstance(signature, PointClouds) else "lgatr-slim"}, signature)
+    pairs = isinstance(signature, Graphs) and signature.level == "pair"
+    return _registered({"name": "mlp" if pairs else STRICT[type(signature)]}, signature)
 
 
 def _registered(model: Mapping[str, Any], signature: Signature) -> nn.Module:

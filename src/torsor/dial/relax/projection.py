@@ -35,7 +35,7 @@ class Projection(nn.Module, ABC):
     def forward(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, "o i"]:
         """The nearest equivariant matrix."""
 
-    def penalty(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, ""]:
+    def distance(self, weight: Float[Tensor, "o i"]) -> Float[Tensor, ""]:
         """||W - Pi W||^2, the squared Frobenius distance from the equivariant matrices."""
         distance: Tensor = (weight - self(weight)).square().sum()
         return distance
@@ -213,9 +213,9 @@ class ProjectedLinear(Dial):
         weight = self.penalty_weight * penalty_weight(self.freedom)
         if weight == 0:
             return None
-        distance = self.on_weight.penalty(self.layer.weight)
+        distance = self.on_weight.distance(self.layer.weight)
         if self.on_bias is not None:
-            distance = distance + self.on_bias.penalty(self.layer.bias.unsqueeze(-1))
+            distance = distance + self.on_bias.distance(self.layer.bias.unsqueeze(-1))
         return weight * distance
 
 

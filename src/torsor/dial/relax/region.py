@@ -5,7 +5,8 @@ Fixed inputs are functions on a box. Outside of it they vanish, and with them wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,14 +80,26 @@ def region_report(
         return equivariance_error(module, given, symmetry, samples, torch.Generator().manual_seed(seed))
 
     outside = None
-    if isinstance(inputs.get(positions), Tensor):
-        shift = _reach(module, inputs[positions]) if displacement is None else displacement
-        outside = measured({**inputs, positions: inputs[positions] + shift})
-    elif displacement is not None:
-        raise ShapeError(f"inputs has no {positions!r} to displace: it has {', '.join(inputs)}")
-    with strict(module):
-        enforced = measured(inputs)
-    return RegionReport(measured(inputs), outside, enforced, deviation(module, inputs))
+    with _evaluating(module):
+        if isinstance(inputs.get(positions), Tensor):
+            shift = _reach(module, inputs[positions]) if displacement is None else displacement
+            outside = measured({**inputs, positions: inputs[positions] + shift})
+        elif displacement is not None:
+            raise ShapeError(f"inputs has no {positions!r} to displace: it has {', '.join(inputs)}")
+        with strict(module):
+            enforced = measured(inputs)
+        return RegionReport(measured(inputs), outside, enforced, deviation(module, inputs))
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while: in training mode a box would grow with what is measured."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 def deviation(module: nn.Module, inputs: Mapping[str, Any]) -> float:
