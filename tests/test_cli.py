@@ -19,6 +19,8 @@ from torsor.signatures import PointClouds
 from torsor.training import RunResult, TrainConfig
 
 SMALL = (
+    "--task.variant",
+    "gravity",
     "--task.train-size",
     "40",
     "--task.valid-size",
@@ -182,7 +184,7 @@ RECIPE = """
 paper = "A paper (2026), table 1"
 [task]
 name = "nbody"
-variant = "egnn"
+variant = "gravity"
 train_size = 40
 valid_size = 20
 test_size = 20
@@ -232,7 +234,7 @@ def test_a_recipe_trains_with_flags_laid_over_it() -> None:
     assert settings["train"]["steps"] == 4
     assert settings["train"]["batch_size"] == 8
     assert settings["augment"] is True
-    assert settings["task"]["variant"] == "egnn"
+    assert settings["task"]["variant"] == "gravity"
 
 
 def test_study_hands_its_flags_on_and_writes_the_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
