@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,8 +35,13 @@ class DirectSum(Representation):
 
     def parts(self) -> tuple[tuple[int, Representation], ...]:
         """Equal neighbours counted together."""
-        single = [(mul, part) for summand in self.summands for mul, part in summand.parts()]
-        return tuple((sum(mul for mul, _ in run), part) for part, run in groupby(single, key=lambda pair: pair[1]))
+        counted: list[tuple[int, Representation]] = []
+        for mul, part in (pair for summand in self.summands for pair in summand.parts()):
+            if counted and counted[-1][1] == part:
+                counted[-1] = (counted[-1][0] + mul, part)
+            else:
+                counted.append((mul, part))
+        return tuple(counted)
 
     def matrix(self, g: Element) -> Float[Tensor, "*batch dim dim"]:
         """Block-diagonal matrices."""
