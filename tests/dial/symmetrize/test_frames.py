@@ -49,7 +49,7 @@ def test_average_over_the_frame_is_exact(group, generator):
     x = cloud(generator, dimension=group.space_dim)
     module = Symmetrized(Plain(6, group.space_dim), PCAFrame(cloud_contract(group)))
     assert module.symmetry.exactness == "exact"
-    assert_equivariant(module, {"positions": x}, samples=4)
+    assert_equivariant(module, {"positions": x}, samples=2)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=NAMES)

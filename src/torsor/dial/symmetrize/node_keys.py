@@ -39,6 +39,10 @@ class NodeKeys(ABC):
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The rows of all items; those of items that are not valid do not matter."""
 
+    def relations(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n n"] | None:  # noqa: ARG002
+        """Whole numbers for each pair of items, permuted with them, that say how one stands to the other; None where there are none."""
+        return None
+
     def read(self, inputs: Mapping[str, Any]) -> Tensor:
         """The input that the rows are made of, without its graph and in double precision.
 
@@ -70,19 +74,28 @@ class LaplacianKeys(NodeKeys):
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The rows of the matrix of eigenvectors."""
-        adjacency = self.read(inputs)
-        if adjacency.ndim != 3 or adjacency.shape[-1] != adjacency.shape[-2]:
-            raise ShapeError(f"{self.source} is {list(adjacency.shape)}: a Laplacian needs [b, n, n]")
-        adjacency = (adjacency + adjacency.mT).where(valid.unsqueeze(-1) & valid.unsqueeze(-2), 0) / 2
-        degree = adjacency.sum(-1)
+        adjacency = self._undirected(inputs, valid)
         # places without a node come last, each with an eigenvalue far from all others, so that they change nothing for the nodes
-        beyond = 4 * adjacency.abs().sum((-1, -2)).unsqueeze(-1) + 1 + torch.arange(degree.shape[-1], device=degree.device)
-        values, vectors = torch.linalg.eigh(torch.where(valid, degree, beyond).diag_embed() - adjacency)
+        beyond = 4 * adjacency.abs().sum((-1, -2)).unsqueeze(-1) + 1 + torch.arange(adjacency.shape[-1], device=adjacency.device)
+        values, vectors = torch.linalg.eigh(torch.where(valid, adjacency.sum(-1), beyond).diag_embed() - adjacency)
         largest = values.where(values < beyond[:, :1], 0).abs().amax(-1, keepdim=True)
         apart = values.diff(dim=-1) > SAME_EIGENVALUE * largest.clamp(min=1e-300)
         cluster = torch.nn.functional.pad(apart.cumsum(-1), (1, 0))
         same = (cluster.unsqueeze(1) == cluster.unsqueeze(2)).double()
         return rounded((vectors.square() @ same).sqrt(), self.resolution)
+
+    def relations(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n n"]:
+        """The heat that flows from one node to another, exp(-L), in thousandths of the resolution."""
+        adjacency = self._undirected(inputs, valid)
+        laplacian = adjacency.sum(-1).diag_embed() - adjacency
+        return rounded(torch.linalg.matrix_exp(-laplacian), self.resolution / 1000)
+
+    def _undirected(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Float[Tensor, "b n n"]:
+        """The adjacency without directions, zero where there is no node."""
+        adjacency = self.read(inputs)
+        if adjacency.ndim != 3 or adjacency.shape[-1] != adjacency.shape[-2]:
+            raise ShapeError(f"{self.source} is {list(adjacency.shape)}: a Laplacian needs [b, n, n]")
+        return (adjacency + adjacency.mT).where(valid.unsqueeze(-1) & valid.unsqueeze(-2), 0) / 2
 
 
 class DistanceKeys(NodeKeys):
@@ -101,6 +114,10 @@ class DistanceKeys(NodeKeys):
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The sorted rows of the matrix of distances."""
+        return self.relations(inputs, valid).sort(-1).values
+
+    def relations(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n n"]:
+        """The distances."""
         points = self.read(inputs)
         if points.ndim != 3:
             raise ShapeError(f"{self.source} is {list(points.shape)}: distances need [b, n, d]")
@@ -109,7 +126,7 @@ class DistanceKeys(NodeKeys):
         pairs = valid.unsqueeze(-1) & valid.unsqueeze(-2)
         largest = distances.where(pairs, 0).amax((-1, -2), keepdim=True)
         scaled = distances / torch.where(largest > 0, largest, 1)
-        return rounded(scaled.where(pairs, torch.inf).sort(-1).values, self.resolution)
+        return rounded(scaled.where(pairs, torch.inf), self.resolution)
 
 
 class ValueKeys(NodeKeys):

@@ -85,7 +85,7 @@ def _plane(points: Float[Tensor, "b n 2"]) -> tuple[Float[Tensor, "b n 2 2"], Fl
 def _space(points: Float[Tensor, "b n 3"]) -> tuple[Float[Tensor, "b k 3 3"], Float[Tensor, "b k"]]:
     """For each ordered pair of points the rotation that Gram-Schmidt makes of it, and its weight."""
     n = points.shape[1]
-    i, j = torch.ones(n, n, device=points.device).fill_diagonal_(1.0 if n == 1 else 0.0).nonzero().unbind(-1)
+    i, j = torch.tensor([(i, j) for i in range(n) for j in range(n) if i != j or n == 1], device=points.device).unbind(-1)
     first = unit(points)
     across = points.unsqueeze(1) - (first @ points.mT).unsqueeze(-1) * first.unsqueeze(2)  # [b, i, j, 3]
     distances = across.square().sum(-1)
