@@ -77,6 +77,24 @@ REGISTRY = Registry(
         "digits anywhere on a torus, whose place changes the label as often as you like",
         "Symmetry From Scratch (2024)",
     ),
+    Entry(
+        "peptides-func",
+        "torsor.tasks.peptides:PeptidesFuncConfig",
+        "functions of peptides, or labels that depend on residues far apart",
+        "Long Range Graph Benchmark (2022)",
+    ),
+    Entry(
+        "peptides-struct",
+        "torsor.tasks.peptides:PeptidesStructConfig",
+        "shapes of peptides, or numbers that depend on residues far apart",
+        "Long Range Graph Benchmark (2022)",
+    ),
+    Entry(
+        "pcqm-contact",
+        "torsor.tasks.peptides:PcqmContactConfig",
+        "atoms that touch though they are bonds apart",
+        "Long Range Graph Benchmark (2022)",
+    ),
     Entry("arrays", "torsor.tasks.arrays:ArraysConfig", "your own arrays, with a TOML file that names the columns"),
 )
 """Every task: its configuration class, whose `build()` makes the task."""
