@@ -155,6 +155,9 @@ class TestEveryModel(ModelSuite):
         # a vector that is said to be as many scalars
         return replace(contract, output=(Trivial(), Trivial() if signature.pool else Permuted(1))) if vectors else None
 
+    def padded(self, module):
+        return SIGNATURES[self.kind].symmetry()
+
     def test_outputs_have_the_shape_of_the_signature(self):
         signature = SIGNATURES[self.kind]
         y = self.make(torch.float32)(**self.inputs(torch.float32, LENGTHS))
