@@ -184,7 +184,9 @@ class LieSelfAttention(nn.Module):
         networks = PairNetworks.of([self.combine], **inputs)
         return pair_logits(networks, self.config.activation, self.config.final_activation, scene.recompute)
 
-    def _shared_out(self, query: Tensor, key: Tensor, weight: Float[Tensor, "h e o"], scene: Scene) -> tuple[Tensor, Tensor]:
+    def _shared_out(
+        self, query: Tensor, key: Tensor, weight: Float[Tensor, "h e o"], scene: Scene
+    ) -> tuple[Float[Tensor, "h o b m"], Float[Tensor, "h o b #m k"]]:
         """What the first layer makes of a query and of a key: W [q, k] = A q + B k."""
         width = query.shape[-1]
         if self.mix is None:
@@ -192,10 +194,12 @@ class LieSelfAttention(nn.Module):
         else:
             to_query, to_key = (part.T @ weight for part in torch.split(self.mix.weight, width, 1))
             bias = self.mix.bias @ weight
-        of_query = torch.einsum("bhme, heo -> bmho", query, to_query)
+        of_query = torch.einsum("bhme, heo -> hobm", query, to_query)
         of_key = torch.einsum("bhme, heo -> bmho", key, to_key)
-        gathered = torch.unflatten(scene.neighbourhood.keys(of_key.flatten(2)), -1, of_key.shape[2:])
-        return (of_query if bias is None else of_query + bias), gathered
+        gathered = torch.unflatten(scene.neighbourhood.keys(of_key.flatten(2)), -1, of_key.shape[2:]).permute(3, 4, 0, 1, 2)
+        # keys that all queries share are read once for each of them
+        gathered = gathered.contiguous() if gathered.shape[3] == 1 else gathered
+        return (of_query if bias is None else of_query + bias[:, :, None, None]), gathered
 
     def _relative(self, query: Tensor | None, key: Tensor | None, scene: Scene) -> Float[Tensor, "b h m k"]:
         """((Q_i + u) K_j + (Q_i + v) W^l P_ij) / sqrt(e), Transformer-XL."""

@@ -5,6 +5,9 @@ pairs are worked through a few queries at a time, which keeps the work in the ca
 computed again, unless there are so few in all that they were kept: memory grows with the pairs, not with pairs times hidden units. Where
 that cannot be (compilers, function transforms, second derivatives) `pair_logits` does all at once with the operations of torch.
 
+Hidden units come first and pairs last in memory: products with the small matrices of the heads then run along the pairs, and what they
+give needs no transposition.
+
 Axes: b batch, m queries, r queries of a chunk, k keys, p coordinates of a pair, h heads, o hidden units, z = b r k pairs of a chunk.
 """
 
@@ -21,14 +24,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from torsor.models.lie_transformer.layers import HeadMLP, activate, with_slope
+from torsor.models.lie_transformer.layers import HeadMLP, activate, back_through
 from torsor.models.lie_transformer.neighbourhood import Neighbourhood
 
 CHUNK = 2**19
-"""Hidden units that are held at a time, over all heads: 2 MB in float32, the size of a second-level cache."""
+"""Hidden units of a layer that are held at a time, over all heads: 2 MB in float32, the size of a second-level cache."""
 
 KEPT = 2**24
-"""Hidden units of all pairs that are kept for the way back: 64 MB in float32 for their values, and as much for their slopes."""
+"""Hidden units of all pairs that are kept for the way back: 64 MB in float32 before their activations, and as much after."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class PairNetworks:
     third_bias: Float[Tensor, "h 1 1"]
     pairs: Float[Tensor, "b m k p"] | None = None
     pair_weight: Float[Tensor, "h p o"] | None = None
-    query: Float[Tensor, "b m h o"] | None = None
-    key: Float[Tensor, "b #m k h o"] | None = None
+    query: Float[Tensor, "h o b m"] | None = None
+    key: Float[Tensor, "h o b #m k"] | None = None
     scalar: Float[Tensor, "b h m k"] | None = None
     scalar_weight: Float[Tensor, "h o"] | None = None
     other: Float[Tensor, "b h m k"] | None = None
@@ -74,7 +77,7 @@ class PairNetworks:
 
     def rows(self, start: int, count: int) -> PairNetworks:
         """The same for some queries."""
-        axes = {"pairs": 1, "query": 1, "scalar": 2, "other": 2} | ({} if self.key is None or self.key.shape[1] == 1 else {"key": 1})
+        axes = {"pairs": 1, "query": 3, "scalar": 2, "other": 2} | ({} if self.key is None or self.key.shape[3] == 1 else {"key": 3})
         given = {name: getattr(self, name) for name in axes}
         return replace(self, **{name: x.narrow(axes[name], start, count) for name, x in given.items() if x is not None})
 
@@ -87,25 +90,34 @@ class PairNetworks:
                 return scalar.shape[0], scalar.shape[2], scalar.shape[3]
         assert self.query is not None
         assert self.key is not None
-        return self.query.shape[0], self.query.shape[1], self.key.shape[2]
+        return self.query.shape[2], self.query.shape[3], self.key.shape[4]
 
-    def first(self) -> Float[Tensor, "b r k h o"]:
+    def first(self) -> Float[Tensor, "h o b r k"]:
         """The sum of what the first layer makes of everything."""
-        shape = (*self.shape(), *self.bias.shape)
+        shape = (*self.bias.shape, *self.shape())
+        bias = self.bias[:, :, None, None, None]
+        node = None if self.query is None else self.query.unsqueeze(4)
         if self.pairs is not None and self.pair_weight is not None:
-            flat = self.pair_weight.transpose(0, 1).flatten(1)
-            total = torch.addmm(self.bias.flatten(), self.pairs.flatten(0, 2), flat).view(shape)
-            node = None if self.query is None else self.query[:, :, None]
+            total: Tensor | None = torch.addmm(self.bias.flatten()[:, None], self.flat_weight().T, self.flat_pairs()).view(shape)
         else:
-            node = self.bias if self.query is None else self.query[:, :, None] + self.bias
-            total = None
+            total, node = None, bias if node is None else node + bias
         terms = [x for x in (node, self.key) if x is not None]
         scalars = ((self.scalar, self.scalar_weight), (self.other, self.other_weight))
-        terms += [x.permute(0, 2, 3, 1)[..., None] * w for x, w in scalars if x is not None and w is not None]
+        terms += [x.transpose(0, 1)[:, None] * w[:, :, None, None, None] for x, w in scalars if x is not None and w is not None]
         for term in terms:
             total = term if total is None else total + term
         assert total is not None
         return total.expand(shape)
+
+    def flat_pairs(self) -> Float[Tensor, "p z"]:
+        """The coordinates, one row each."""
+        assert self.pairs is not None
+        return self.pairs.permute(3, 0, 1, 2).flatten(1)
+
+    def flat_weight(self) -> Float[Tensor, "p ho"]:
+        """What the first layer makes of coordinates, for all heads."""
+        assert self.pair_weight is not None
+        return self.pair_weight.transpose(0, 1).flatten(1)
 
 
 def pair_logits(networks: PairNetworks, activation: str, final: bool, recompute: bool) -> Float[Tensor, "b h m k"]:
@@ -139,9 +151,25 @@ def seen(logits: Float[Tensor, "b h m k"], neighbourhood: Neighbourhood) -> Floa
 def _numbers(networks: PairNetworks, activation: str, final: bool) -> Float[Tensor, "b h r k"]:
     """The networks, layer by layer."""
     x = activate(activation, networks.first())
-    batch, rows, keys = x.shape[:3]
-    x = activate(activation, torch.baddbmm(networks.second_bias, x.flatten(0, 2).transpose(0, 1), networks.second))
-    out = torch.baddbmm(networks.third_bias, x, networks.third).view(-1, batch, rows, keys).transpose(0, 1)
+    second = activate(activation, _second(networks, x))
+    return _last(networks, second, activation, final, x.shape[2:])
+
+
+def _second(networks: PairNetworks, x: Float[Tensor, "h o b r k"]) -> Float[Tensor, "h o z"]:
+    """What the second layer makes of the units of the first."""
+    return torch.baddbmm(networks.second_bias.mT, networks.second.mT, x.flatten(2))
+
+
+def _third(networks: PairNetworks, x: Float[Tensor, "h o z"]) -> Float[Tensor, "h 1 z"]:
+    """What the last layer makes of the units of the second."""
+    return torch.baddbmm(networks.third_bias, networks.third.mT, x)
+
+
+def _last(
+    networks: PairNetworks, x: Float[Tensor, "h o z"], activation: str, final: bool, pairs: Sequence[int]
+) -> Float[Tensor, "b h r k"]:
+    """The numbers, for `pairs` = (b, r, k)."""
+    out = _third(networks, x).view(-1, *pairs).transpose(0, 1)
     return activate(activation, out) if final else out
 
 
@@ -155,31 +183,27 @@ def _chunks(networks: PairNetworks) -> Iterator[tuple[int, PairNetworks]]:
 
 @dataclass(frozen=True)
 class _Hidden:
-    """Hidden units of a chunk and the slopes of their activations.
+    """Hidden units of a chunk, before and after their activations.
 
     Args:
+        before_first: what the activation of the first layer sees.
         first: units of the first layer.
-        first_slope: their slopes.
+        before_second: what that of the second layer sees.
         second: units of the second layer.
-        second_slope: their slopes.
     """
 
-    first: Float[Tensor, "b r k h o"]
-    first_slope: Float[Tensor, "b r k h o"]
-    second: Float[Tensor, "h z o"]
-    second_slope: Float[Tensor, "h z o"]
+    before_first: Float[Tensor, "h o b r k"]
+    first: Float[Tensor, "h o b r k"]
+    before_second: Float[Tensor, "h o z"]
+    second: Float[Tensor, "h o z"]
 
     @staticmethod
     def of(networks: PairNetworks, activation: str) -> _Hidden:
         """Compute them."""
-        first, first_slope = with_slope(activation, networks.first())
-        rows = first.flatten(0, 2).transpose(0, 1)
-        return _Hidden(first, first_slope, *with_slope(activation, torch.baddbmm(networks.second_bias, rows, networks.second)))
-
-    def numbers(self, networks: PairNetworks, activation: str, final: bool) -> Float[Tensor, "b h r k"]:
-        """What the last layer makes of them."""
-        out = torch.baddbmm(networks.third_bias, self.second, networks.third).view(-1, *self.first.shape[:3]).transpose(0, 1)
-        return activate(activation, out) if final else out
+        before_first = networks.first()
+        first = activate(activation, before_first)
+        before_second = _second(networks, first)
+        return _Hidden(before_first, first, before_second, activate(activation, before_second))
 
 
 class _Chunked(torch.autograd.Function):
@@ -193,7 +217,10 @@ class _Chunked(torch.autograd.Function):
         kept: list[_Hidden] = []
         if any(ctx.needs_input_grad) and 2 * math.prod(networks.shape()) * networks.bias.numel() <= KEPT:
             kept = [_Hidden.of(part, activation) for _, part in _chunks(networks)]
-            parts = [hidden.numbers(part, activation, final) for hidden, (_, part) in zip(kept, _chunks(networks), strict=True)]
+            parts = [
+                _last(part, hidden.second, activation, final, hidden.first.shape[2:])
+                for hidden, (_, part) in zip(kept, _chunks(networks), strict=True)
+            ]
         else:
             parts = [_numbers(part, activation, final) for _, part in _chunks(networks)]
         ctx.save_for_backward(*tensors, *(x for hidden in kept for x in vars(hidden).values()))
@@ -221,40 +248,39 @@ def _gradients(
     networks: PairNetworks, hidden: _Hidden, gradient: Float[Tensor, "b h r k"], activation: str, final: bool, wanted: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Gradients of a chunk by name, layer by layer from the last."""
-    rows = hidden.first.flatten(0, 2).transpose(0, 1)
-    g3 = gradient.transpose(0, 1).reshape(*hidden.second.shape[:2], 1)
+    shape, first = hidden.first.shape, hidden.first.flatten(2)
+    g3 = gradient.transpose(0, 1).reshape(shape[0], 1, -1)
     if final:
-        g3 = g3 * with_slope(activation, torch.baddbmm(networks.third_bias, hidden.second, networks.third))[1]
-    yield "third", hidden.second.mT @ g3
-    yield "third_bias", g3.sum(1, keepdim=True)
-    # the slopes of a kept chunk may be asked for again (retain_graph): they are not overwritten
-    g2 = (hidden.second_slope * g3).mul_(networks.third.mT)
-    yield "second", rows.mT @ g2
-    yield "second_bias", g2.sum(1, keepdim=True)
-    g1 = (g2 @ networks.second.mT).transpose(0, 1).view(hidden.first.shape) * hidden.first_slope
-    yield "bias", g1.sum((0, 1, 2))
+        g3 = back_through(activation, g3, _third(networks, hidden.second))
+    yield "third", hidden.second @ g3.mT
+    yield "third_bias", g3.sum(2, keepdim=True)
+    g2 = back_through(activation, networks.third @ g3, hidden.before_second)
+    yield "second", first @ g2.mT
+    yield "second_bias", g2.sum(2).unsqueeze(1)
+    g1 = back_through(activation, (networks.second @ g2).view(shape), hidden.before_first)
+    yield "bias", g1.sum((2, 3, 4))
     yield from _first_gradients(networks, g1, wanted)
 
 
-def _first_gradients(networks: PairNetworks, g1: Float[Tensor, "b r k h o"], wanted: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+def _first_gradients(networks: PairNetworks, g1: Float[Tensor, "h o b r k"], wanted: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     """Gradients of what enters the first layer, those alone that are wanted."""
     if networks.pairs is not None and networks.pair_weight is not None:
-        flat = g1.flatten(3).flatten(0, 2)
+        flat = g1.flatten(2).flatten(0, 1)
         if "pair_weight" in wanted:
-            by_weight = networks.pairs.flatten(0, 2).T @ flat
-            yield "pair_weight", torch.unflatten(by_weight, 1, g1.shape[3:]).transpose(0, 1)
+            by_weight = networks.flat_pairs() @ flat.T
+            yield "pair_weight", torch.unflatten(by_weight, 1, g1.shape[:2]).transpose(0, 1)
         if "pairs" in wanted:
-            yield "pairs", (flat @ networks.pair_weight.transpose(0, 1).flatten(1).T).view(networks.pairs.shape)
+            yield "pairs", (networks.flat_weight() @ flat).view(-1, *g1.shape[2:]).permute(1, 2, 3, 0)
     if "query" in wanted:
-        yield "query", g1.sum(2)
+        yield "query", g1.sum(4)
     if "key" in wanted and networks.key is not None:
-        yield "key", g1.sum(1, keepdim=True) if networks.key.shape[1] == 1 else g1
+        yield "key", g1.sum(3, keepdim=True) if networks.key.shape[3] == 1 else g1
     for name, x, weight in (
         ("scalar", networks.scalar, networks.scalar_weight),
         ("other", networks.other, networks.other_weight),
     ):
         if x is not None and weight is not None:
             if name in wanted:
-                yield name, torch.einsum("brkho, ho -> bhrk", g1, weight)
+                yield name, torch.einsum("hobrk, ho -> bhrk", g1, weight)
             if f"{name}_weight" in wanted:
-                yield f"{name}_weight", torch.einsum("brkho, bhrk -> ho", g1, x)
+                yield f"{name}_weight", torch.einsum("hobrk, bhrk -> ho", g1, x)
