@@ -174,7 +174,9 @@ def test_sampler_without_noise_is_its_canonicaliser(generator):
     assert spatial({"positions": cloud(generator)}, {}, 1).elements[0].isfinite().all()
 
 
-@pytest.mark.parametrize("signature", [Graphs(node_features=2, nodes=5, level="node"), PointClouds("", "1x1o", points=5)], ids=["graphs", "clouds"])
+@pytest.mark.parametrize(
+    "signature", [Graphs(node_features=2, nodes=5, level="node"), PointClouds("", "1x1o", points=5)], ids=["graphs", "clouds"]
+)
 def test_learned_law_without_noise_is_its_canonicaliser(signature, generator):
     """The same weights with noise of scale zero, and with noise that is held at zero."""
     torch.manual_seed(0)
@@ -219,6 +221,13 @@ def test_padding_does_not_change_the_upright_position(generator):
     module = Symmetrized(Plain(7, 3), Chained(PCACanonical(contract), SortedCanonical(contract, DistanceKeys())))
     alone, padded = module(positions=x, mask=mask[:, :5]), module(positions=wide, mask=mask)
     torch.testing.assert_close(padded[:, :5], alone, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_upright_positions_of_low_precision_clouds_are_valid(dtype, generator):
+    elements = PCACanonical(cloud_contract(SO(3)))({"positions": cloud(generator).to(dtype)}, {}, 1).elements
+    assert elements.dtype == torch.float32
+    torch.testing.assert_close(elements.mT @ elements, torch.eye(3).expand(elements.shape), rtol=0, atol=1e-5)
 
 
 @pytest.mark.compile

@@ -235,6 +235,15 @@ def test_coincident_points_have_every_order(generator):
     assert OrderFrame(contract, DistanceKeys())(x, {}, 1).elements[1].shape == (1, 24, 4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_orders_of_low_precision_inputs_are_those_of_double_precision(dtype):
+    """Keys are computed in double precision, so that ties stay ties."""
+    frame = OrderFrame(graph_contract(S()), LaplacianKeys())
+    exact, coarse = (frame({"adjacency": GRAPHS["tree"].to(kind)}, {}, 1) for kind in (torch.float64, dtype))
+    assert torch.equal(exact.elements, coarse.elements)
+    assert coarse.weights.dtype == torch.float32
+
+
 def test_ranks_are_places_among_distinct_rows():
     keys = torch.tensor([[[1, 0], [0, 5], [1, 0], [0, 2]]])
     assert ranks(keys).tolist() == [[2, 1, 2, 0]]

@@ -190,6 +190,21 @@ def test_coincident_items_have_an_order(points):
     assert torch.autograd.grad(output.sum(), x)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_weighted_frames_of_low_precision_inputs_are_valid(dtype, generator):
+    x = {"positions": cloud(generator, points=4).to(dtype)}
+    for contract, sampler in (
+        (cloud_contract(E(3)), WeightedFrame(cloud_contract(E(3)))),
+        (PERMUTED, WeightedOrderFrame(PERMUTED, directions_in_general_position(4, 3))),
+    ):
+        draws = sampler(x, {}, 1)
+        assert draws.weights.dtype == torch.float32
+        torch.testing.assert_close(draws.weights.sum(1), torch.ones(3))
+        matrices = contract.group.matrix(draws.elements).float()
+        linear = matrices[..., :3, :3] if contract.group == E(3) else matrices
+        torch.testing.assert_close(linear.mT @ linear, torch.eye(linear.shape[-1]).expand(linear.shape), rtol=0, atol=1e-5)
+
+
 def test_what_has_no_weighted_frame_is_refused(generator):
     with pytest.raises(GroupError, match=r"O\(4\) is not known"):
         WeightedFrame(cloud_contract(O(4)))

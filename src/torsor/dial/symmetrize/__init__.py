@@ -6,8 +6,37 @@ averages over them.
 
 from torsor.dial.symmetrize.averages import Enumerated, Haar
 from torsor.dial.symmetrize.base import Draws, Sampler
+from torsor.dial.symmetrize.chain import Chained
 from torsor.dial.symmetrize.controls import Identity, Phased, SameNoise
+from torsor.dial.symmetrize.frames import PCAFrame, RandomPCAFrame
 from torsor.dial.symmetrize.module import Symmetrized
+from torsor.dial.symmetrize.node_keys import DistanceKeys, LaplacianKeys, NodeKeys, ValueKeys
+from torsor.dial.symmetrize.orders import OrderFrame, RandomOrderFrame
+from torsor.dial.symmetrize.phases import PhaseFrame
 from torsor.dial.symmetrize.symdiff import Symdiff
+from torsor.dial.symmetrize.weighted import WeightedFrame, WeightedOrderFrame, directions_in_general_position
 
-__all__ = ["Draws", "Enumerated", "Haar", "Identity", "Phased", "SameNoise", "Sampler", "Symdiff", "Symmetrized"]
+__all__ = [
+    "Chained",
+    "DistanceKeys",
+    "Draws",
+    "Enumerated",
+    "Haar",
+    "Identity",
+    "LaplacianKeys",
+    "NodeKeys",
+    "OrderFrame",
+    "PCAFrame",
+    "PhaseFrame",
+    "Phased",
+    "RandomOrderFrame",
+    "RandomPCAFrame",
+    "SameNoise",
+    "Sampler",
+    "Symdiff",
+    "Symmetrized",
+    "ValueKeys",
+    "WeightedFrame",
+    "WeightedOrderFrame",
+    "directions_in_general_position",
+]

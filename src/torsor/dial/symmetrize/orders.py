@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from torsor.dial.symmetrize.base import Draws, Sampler
+from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
 from torsor.dial.symmetrize.node_keys import NodeKeys
 from torsor.dial.symmetrize.permutations import descending_order
 from torsor.dial.symmetrize.spatial import for_factor
@@ -135,8 +135,7 @@ class OrderFrame(OrderSampler):
         most = max((len(orders) for orders in each), default=1)
         elements = torch.stack([torch.cat((orders, orders[-1:].expand(most - len(orders), -1))) for orders in each])
         weights = torch.stack([(torch.arange(most) < len(orders)).double() / len(orders) for orders in each])
-        dtype = next((x.dtype for x in inputs.values() if isinstance(x, Tensor) and x.is_floating_point()), None)
-        return self.draws(inputs, elements.to(rank.device), weights.to(rank.device, dtype or torch.get_default_dtype()))
+        return self.draws(inputs, elements.to(rank.device), weights.to(rank.device, noise_dtype(inputs)))
 
     def _orders(self, rank: Sequence[int], valid: Sequence[bool]) -> Int64[Tensor, "k n"]:
         """All orders of one item of the batch; places that are not valid stay where they are."""
