@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from torsor.dial.symmetrize.base import Sampler
-from torsor.dial.symmetrize.choice import Choice, Method, unsettled
+from torsor.dial.symmetrize.choice import Choice, unsettled
 from torsor.dial.symmetrize.controls import SameNoise
 from torsor.dial.symmetrize.learned import LearnedConfig
 from torsor.dial.symmetrize.module import Symmetrized
@@ -17,7 +17,7 @@ from torsor.symmetry import Symmetry
 def symmetrize(
     module: nn.Module,
     symmetry: Symmetry | None = None,
-    method: Method | Sampler = "auto",
+    method: str | Sampler = "auto",
     *,
     samples: int = 1,
     evaluation_samples: int | None = None,
