@@ -30,7 +30,6 @@ def test_it_is_registered():
         (Particles, "fixed-inputs", WithFixedInputs),
         (Particles, "residual", ParallelResidual),
         (Graphs, "residual", ParallelResidual),
-        (FeatureVectors, "residual", Exchanged),
         (FeatureVectors, "projection", Exchanged),
     ],
 )

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.dial.relax.common import example, relaxed
 from torsor.check import assert_equivariant, equivariance_error
-from torsor.dial.relax import equivariance_penalty, relax
+from torsor.dial.relax import equivariance_penalty, region_report, relax
 from torsor.errors import GroupError
 from torsor.groups import SO, C, S
 from torsor.nn.noise import with_noise
@@ -148,6 +148,10 @@ def test_groups_that_cannot_be_listed_have_no_strict_branch(generator):
     model = relax(plain(SO(2)), method="penalty")
     with model.strict(), pytest.raises(GroupError, match="symmetrize the module"):
         model(normal(generator, 1, 2))
+    report = region_report(model, {"input": normal(generator, 3, 2)}, samples=1)
+    assert report.strict is report.deviation is None
+    assert "strict" not in str(report)
+    assert report.to_dict()["strict"] is None
     with pytest.raises(GroupError, match="give a strength above 0"):
         relax(plain(SO(2)), method="penalty", strength=0.0)
 

@@ -177,16 +177,16 @@ def test_a_projected_model_starts_as_the_model_and_comes_back_to_a_strict_one(ge
 def test_a_larger_penalty_leaves_less_of_the_deviation(generator):
     inputs, target = {"x": normal(generator, 20, 7)}, normal(generator, 20, 3)
     left = []
-    for strength in (0.9, 0.5, 0.05):
+    for strength in (0.9, 0.05):
         model = relax(vectors_model(), method="projection", strength=strength)
         optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-        for _ in range(30):
+        for _ in range(15):
             optimiser.zero_grad()
             (((model(**inputs) - target) ** 2).mean() + total_penalty(model)).backward()
             optimiser.step()
         set_strength(model, 0.5)
         left.append(total_penalty(model).item())
-    assert left[0] > left[1] > left[2] > 0
+    assert left[0] > 2 * left[1] > 0
 
 
 class PlainNetwork(nn.Module):

@@ -35,15 +35,13 @@ def test_without_a_box_there_is_no_outside():
 
 def test_a_displacement_of_the_users_own_is_taken():
     model, inputs = trained(box=3.0)
-    near = region_report(model, inputs, samples=1, displacement=0.1)
-    assert near.outside.max_relative > 1e-4
-    assert region_report(model, inputs, samples=1, displacement=5000.0).outside.max_relative < 1e-10
+    assert region_report(model, inputs, samples=1, displacement=0.1).outside.max_relative > 1e-4
 
 
 def test_inputs_without_positions_have_an_inside_alone():
     model, inputs = relaxed("vectors"), example("vectors")
     report = region_report(model, inputs, samples=1)
-    assert report.outside is None
+    assert report.outside is report.to_dict()["outside"] is None
     assert "outside" not in str(report)
     with pytest.raises(ShapeError, match="no 'positions' to displace"):
         region_report(model, inputs, samples=1, displacement=1.0)

@@ -97,12 +97,12 @@ def test_training_a_few_steps_and_strict_again(generator):
 def test_the_error_grows_with_the_strength():
     model, inputs = residual("")
     errors = []
-    for strength in (0.0, 0.01, 0.1, 1.0):
+    for strength in (0.0, 0.01, 1.0):
         set_strength(model, strength)
-        errors.append(equivariance_error(model, inputs, samples=4).rms_relative)
+        errors.append(equivariance_error(model, inputs, samples=1).rms_relative)
     assert errors[0] < 1e-12
     assert errors == sorted(errors)
-    assert errors[1] < 0.2 * errors[3]
+    assert errors[1] < 0.2 * errors[2]
 
 
 def test_models_without_such_layers_get_a_plain_network_beside_them():

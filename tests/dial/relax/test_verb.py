@@ -88,9 +88,9 @@ def test_each_method_has_its_own_default_of_the_dial():
 def test_a_trained_model_can_be_made_stricter():
     model = torsor.relax(egnn(), box=float("inf")).eval()
     errors = []
-    for strength in (1.0, 0.1, 0.01, 0.0):
+    for strength in (1.0, 0.1, 0.0):
         set_strength(model, strength)
-        errors.append(equivariance_error(model, example("points"), samples=2).rms_relative)
+        errors.append(equivariance_error(model, example("points"), samples=1).rms_relative)
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-12
     with pytest.raises(ConfigError, match="has no dial"):

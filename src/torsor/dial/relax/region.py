@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torsor.check import EquivarianceReport, equivariance_error
 from torsor.dial.relax.base import strict
 from torsor.dial.relax.fixed_inputs import Box
-from torsor.errors import ShapeError
+from torsor.errors import GroupError, ShapeError
 from torsor.symmetry import Symmetry
 
 FAR = 1000.0
@@ -30,25 +30,27 @@ class RegionReport:
     Args:
         inside: on the samples as they are.
         outside: on the samples moved away, None where there are no positions to move.
-        strict: of the strict branch, on the samples as they are.
+        strict: of the strict branch, on the samples as they are; None where there is none (a penalty, and a group that cannot be listed).
         deviation: mean |f(x) - strict f(x)| / mean |strict f(x)| on the samples as they are: how much the model uses its freedom.
     """
 
     inside: EquivarianceReport
     outside: EquivarianceReport | None
-    strict: EquivarianceReport
-    deviation: float
+    strict: EquivarianceReport | None
+    deviation: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as numbers, strings, lists and dicts."""
-        outside = None if self.outside is None else self.outside.to_dict()
-        return {"inside": self.inside.to_dict(), "outside": outside, "strict": self.strict.to_dict(), "deviation": self.deviation}
+        reports = {name: getattr(self, name) for name in ("inside", "outside", "strict")}
+        return {name: report and report.to_dict() for name, report in reports.items()} | {"deviation": self.deviation}
 
     def __str__(self) -> str:
         rows = [("in the training region", self.inside), ("outside of it", self.outside), ("strict branch", self.strict)]
         lines = [f"  {name:<22}  {report.max_relative:.1e}" for name, report in rows if report is not None]
         title = f"{self.inside.module} under {self.inside.group}: largest relative equivariance error"
-        return "\n".join([title, *lines, f"  the output moves by {self.deviation:.1%} when the symmetry is enforced"])
+        if self.deviation is not None:
+            lines.append(f"  the output moves by {self.deviation:.1%} when the symmetry is enforced")
+        return "\n".join([title, *lines])
 
 
 def region_report(
@@ -86,9 +88,12 @@ def region_report(
             outside = measured({**inputs, positions: inputs[positions] + shift})
         elif displacement is not None:
             raise ShapeError(f"inputs has no {positions!r} to displace: it has {', '.join(inputs)}")
-        with strict(module):
-            enforced = measured(inputs)
-        return RegionReport(measured(inputs), outside, enforced, deviation(module, inputs))
+        inside = measured(inputs)
+        try:
+            with strict(module):
+                return RegionReport(inside, outside, measured(inputs), deviation(module, inputs))
+        except GroupError:
+            return RegionReport(inside, outside, None, None)
 
 
 @contextmanager
