@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from torsor.check import assert_equivariant, contract_of
+from torsor.dial.symmetrize.learned import LearnedConfig
 from torsor.errors import SignatureError
 from torsor.groups import O
 from torsor.models import REGISTRY
@@ -44,7 +45,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "vision-transformer": {"width": 16, "heads": 2, "layers": 2, "grid": 3},
     "equivariant-mlp": {"channels": 4, "layers": 1},
     "mlp": {"hidden": 32, "layers": 2},
+    "symmetrized": {"samples": 1, "evaluation_samples": 2, "law": LearnedConfig(hidden=8, layers=2)},
     "relaxed": {"inputs": 2, "hidden": 8, "box": float("inf")},
+    "cloned": {"regime": "scratch"},
 }
 
 PARAMETERS: dict[str, dict[str, int]] = {
@@ -64,10 +67,12 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "vision-transformer": {"motifs": 7010, "roles": 6946, "links": 6977},
     "equivariant-mlp": {"torque": 113},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
+    "symmetrized": {"forces": 4076, "energy": 5310, "recoil": 6853, "motifs": 3561, "links": 3510, "torque": 1476},
     "relaxed": {
         **{"forces": 3788, "energy": 3819, "moments": 4284, "recoil": 2787, "tagging": 2767},
         **{"motifs": 962, "roles": 942, "links": 3523, "torque": 177},
     },
+    "cloned": {"forces": 2863, "energy": 4001, "moments": 1893, "recoil": 6853, "tagging": 6753, "torque": 4537},
 }
 
 LONG: dict[str, dict[str, Any]] = {"gatr": {"blocks": 1}, "lgatr": {"blocks": 1}, "se3-transformer": {}}
@@ -89,7 +94,10 @@ CASES = [(name, kind) for name, kinds in SERVED.items() for kind in kinds]
 
 
 INSIDE = {PointClouds: "egnn", Particles: "lgatr-slim", Graphs: "gin", FeatureVectors: "equivariant-mlp"}
-"""What is relaxed; pairs of nodes are the perceptron's."""
+"""What is relaxed or cloned; pairs of nodes are the perceptron's."""
+
+PLAIN = {PointClouds: "mlp", Particles: "transformer", FeatureVectors: "mlp"}
+"""What a clone is made of."""
 
 
 def build(name: str, signature: Any, **changes: Any) -> torch.nn.Module:
@@ -98,6 +106,12 @@ def build(name: str, signature: Any, **changes: Any) -> torch.nn.Module:
         inside = "mlp" if getattr(signature, "level", "") == "pair" else INSIDE[type(signature)]
         # smooth, for finite differences: a rectifier has kinks
         settings["model"] = {"name": inside, **SMALL[inside], **({"activation": "gelu"} if inside == "gin" else {})}
+    if name == "cloned":  # with random weights: what imitates is tested beside it
+        plain = PLAIN[type(signature)]
+        settings["model"] = {"name": INSIDE[type(signature)], **SMALL[INSIDE[type(signature)]]}
+        settings["student"] = {"name": plain, **({"hidden": 16} if isinstance(signature, FeatureVectors) else SMALL[plain])}
+    if name == "symmetrized":
+        settings["model"] = SMALL["transformer" if isinstance(signature, Particles) else "mlp"]
     return replace(REGISTRY.load(name)(), **settings).build(signature)
 
 
@@ -128,6 +142,10 @@ class TestEveryModel(ModelSuite):
             pytest.skip("traces as the others of the family do")
         if self.name == "relaxed" and self.kind != "forces" and self.traced:
             pytest.skip("traces as what it relaxes does")
+        if self.name == "symmetrized":
+            if self.kind in ("moments", "tagging", "roles") or (self.traced and self.kind not in ("motifs", "torque")):
+                pytest.skip("averages as the others of the family do")
+            self.samples = 1
         self.backend = "eager" if self.name in LONG else "aot_eager"
         family = type(SIGNATURES[self.kind])
         self.positions = {PointClouds: "positions", Particles: "momenta", Graphs: "features", FeatureVectors: ""}[family]
@@ -208,7 +226,9 @@ def test_models_of_space_refuse_the_plane(name):
 
 
 def test_a_refusal_names_the_models_that_serve():
-    with pytest.raises(SignatureError, match="mlp cannot serve 3: it serves PointClouds, not int; no other registered model"):
+    with pytest.raises(
+        SignatureError, match="mlp cannot serve 3: it serves PointClouds, Graphs, FeatureVectors, not int; no other registered model"
+    ):
         check_family("mlp", REGISTRY.load("mlp")(), 3, REGISTRY)
     message = str(cannot_serve("mlp", SIGNATURES["forces"], "it is too plain", REGISTRY))
     assert "it is too plain; models of this family: " in message

@@ -96,7 +96,19 @@ REGISTRY = Registry(
         "attention among tiles of the adjacency matrix, with weights from photographs if wanted, no symmetry",
         "arXiv 2010.11929",
     ),
+    Entry(
+        "cloned",
+        "torsor.dial.clone.config:ClonedConfig",
+        "a plain network that has learned a symmetry by imitation, approximate",
+        "arXiv 2410.03989",
+    ),
     Entry("mlp", "torsor.models.mlp:MLPConfig", "one dense network on whatever it is fed, flattened, no symmetry"),
+    Entry(
+        "symmetrized",
+        "torsor.dial.symmetrize.config:SymmetrizedConfig",
+        "any of these, averaged over group elements that move with the input, coupled or exact",
+        "arXiv 2306.02866",
+    ),
     Entry(
         "relaxed",
         "torsor.dial.relax.config:RelaxedConfig",

@@ -99,5 +99,5 @@ def test_settings_out_of_range_are_refused():
             AnchorSettings(**settings)
     with pytest.raises(ConfigError, match="positive sigma"):
         AnchorSettings(sigma=0.0)
-    with pytest.raises(ConfigError, match="kind is 'weight'.* did you mean 'weights'"):
+    with pytest.raises(ConfigError, match=r"kind is 'weight'.* did you mean 'weights'"):
         from_mapping(AnchorSettings, {"kind": "weight"})

@@ -123,16 +123,16 @@ def remembered_clone(
     path = None if directory is None else Path(directory) / f"{key[:32]}.safetensors"
     if key in _MEMORY:
         state, card = _MEMORY[key]
-        student = _seeded(build, settings.seed)
+        student = seeded(build, settings.seed)
         student.load_state_dict(state)
         return with_card(student, card, teacher).eval()
     if path is not None and path.is_file():
-        student = load_clone(path, teacher, _seeded(build, settings.seed)).eval()
+        student = load_clone(path, teacher, seeded(build, settings.seed)).eval()
     else:
         checkpoint = None if path is None else path.with_suffix(".partial")
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        student = clone(teacher, _seeded(build, settings.seed), law=law, settings=settings, checkpoint=checkpoint)
+        student = clone(teacher, seeded(build, settings.seed), law=law, settings=settings, checkpoint=checkpoint)
         if path is not None:
             save_clone(path, student)
     _MEMORY[key] = {name: x.detach().clone() for name, x in student.state_dict().items()}, card_of(student)
@@ -167,10 +167,10 @@ def _student(teacher: nn.Module, student: nn.Module | StudentConfig | None, seed
             f"{type(teacher).__name__} is one function, not a teacher of many: give the network that is to learn it, student="
         )
     config, sizes = student or MLPStudentConfig(), teacher.sizes
-    return _seeded(lambda: config.build(sizes), seed), named_to_mapping(STUDENTS, config)
+    return seeded(lambda: config.build(sizes), seed), named_to_mapping(STUDENTS, config)
 
 
-def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """A network whose first weights are those of a seed; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

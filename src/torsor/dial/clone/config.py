@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from torsor.config import Settings, named_from_mapping, named_to_mapping
 from torsor.dial.clone.anchors import AnchorSettings
-from torsor.dial.clone.cloning import remembered_clone
+from torsor.dial.clone.cloning import remembered_clone, seeded
 from torsor.dial.clone.laws import Examples
 from torsor.dial.clone.loop import CloneSettings
 from torsor.dial.clone.network import PLANS, ClonedNetwork, Regime, layer_laws, layer_teachers
@@ -78,13 +79,15 @@ class ClonedConfig(Settings):
     def _cloned(self, model: EquivariantMLP) -> ClonedNetwork:
         """The model with clones in the place of its linear layers."""
         teachers, start = layer_teachers(model), PLANS[self.regime].start
-        laws = layer_laws(model, teachers, seed=self.cloning.seed)
+        laws = layer_laws(model, teachers, seed=self.cloning.seed) if start == "clone" else {}
         config: StudentConfig = named_from_mapping(STUDENTS, {"name": "mlp", **self.student}, "student")
+        # drawn in every regime, so that the taus that follow are the same in all arms of a seed
+        seed = int(torch.randint(2**31, ()))
         students: dict[str, nn.Module] = {}
-        for slot, teacher in teachers.items() if start != "teacher" else ():
+        for place, (slot, teacher) in enumerate(teachers.items() if start != "teacher" else ()):
             build = partial(config.build, teacher.sizes)
             if start == "random":
-                students[slot] = build()
+                students[slot] = seeded(build, seed + place)
                 continue
             named = named_to_mapping(STUDENTS, config)
             students[slot] = remembered_clone(teacher, build, named, law=laws[slot], settings=self.cloning, directory=self._directory)

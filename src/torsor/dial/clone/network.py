@@ -27,7 +27,7 @@ from torsor.models.equivariant_mlp import EquivariantLinear
 from torsor.symmetry import Exactness, Symmetry
 
 Regime = Literal["exact", "retain", "break", "anchored", "scratch", "augment"]
-NETWORKS, INPUTS = 64, 64
+NETWORKS, INPUTS = 16, 256
 """Random networks, and random inputs of each, from which the law of a deeper layer's inputs is matched."""
 
 
@@ -138,7 +138,7 @@ class ClonedNetwork(nn.Module):
         self.students = Students(used, rate_factor / anchor.slowdown if plan.holds else rate_factor)
         self.students.requires_grad_(plan.trains)
         self.network, self.slots = with_clones(network, teachers, used)
-        held = {slot: Held(used[slot], teachers[slot], laws[slot]) for slot in used}
+        held = {slot: Held(used[slot], teachers[slot], laws[slot]) for slot in used if plan.holds}
         self.anchor = Anchor(held, anchor) if plan.holds else None
         contract: Symmetry = vars(network)["symmetry"]
         self.symmetry = replace(contract, exactness=plan.promise)
@@ -281,7 +281,8 @@ def layer_laws(
     """
     generator = torch.Generator().manual_seed(seed)
     exact = {slot: deepcopy(teacher).double() for slot, teacher in teachers.items()}
-    copy, slots = with_clones(network, exact, {})
+    with torch.random.fork_rng(devices=[]):  # the parameters that a layer starts with are not used here
+        copy, slots = with_clones(network, exact, {})
     copy = copy.double()
     whole = (NETWORKS * INPUTS, next(iter(exact.values())).inputs if data is None else data.shape[1])
     x = torch.randn(whole, generator=generator, dtype=torch.float64) if data is None else data.double()
