@@ -110,6 +110,12 @@ REGISTRY = Registry(
         "arXiv 2306.02866",
     ),
     Entry(
+        "symmetrized",
+        "torsor.dial.symmetrize.config:SymmetrizedConfig",
+        "any of these, averaged over group elements that move with the input, coupled or exact",
+        "arXiv 2306.02866",
+    ),
+    Entry(
         "relaxed",
         "torsor.dial.relax.config:RelaxedConfig",
         "any of these with a dial from strict to free, approximate",
