@@ -92,13 +92,8 @@ def relaxed_error(
         strict.append((_norms((back - here).flatten(1)) / size).max())
         each = _norms((back - turned.unflatten(0, flags.shape)).flatten(2)) / size
         relaxed.append(each.where(flags, torch.inf).amin(0).max())
-    return RelaxedReport(
-        module=module_name(module),
-        strict=torch.stack(strict).max().item(),
-        relaxed=torch.stack(relaxed).max().item(),
-        stabilisers=tuple(flags.sum(0).tolist()),
-        tolerance=default_tolerance(here.dtype),
-    )
+    worst, least = (torch.stack(errors).max().item() for errors in (strict, relaxed))
+    return RelaxedReport(module_name(module), worst, least, tuple(flags.sum(0).tolist()), default_tolerance(here.dtype))
 
 
 def leaves_alone(symmetry: Symmetry, inputs: Mapping[str, Any], elements: Element) -> Bool[Tensor, "m b"]:

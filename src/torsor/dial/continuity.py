@@ -12,7 +12,7 @@ Axes: b batch, n points, d dimension of space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -144,10 +144,15 @@ def probe(module: Module, path: Path, scan: int = 32, halvings: int = 24) -> Jum
 
     outputs = [output(i / scan) for i in range(scan + 1)]
     size = torch.stack(outputs).square().flatten(1).sum(-1).mean().sqrt().item() or 1.0
-    changes = [_distance(a, b) / size for a, b in pairwise(outputs)]
+    changes = [_distance(a, b) for a, b in pairwise(outputs)]
     worst = max(range(scan), key=changes.__getitem__)
-    low, high, left, right = worst / scan, (worst + 1) / scan, outputs[worst], outputs[worst + 1]
-    steps, found = [high - low], [changes[worst]]
+    return _closer(output, worst / scan, (worst + 1) / scan, outputs[worst : worst + 2], size, halvings)
+
+
+def _closer(output: Callable[[float], Tensor], low: float, high: float, ends: Sequence[Tensor], size: float, halvings: int) -> Jumps:
+    """Halve a step again and again, keeping the half in which the output changes more."""
+    left, right = ends
+    steps, changes = [high - low], [_distance(left, right) / size]
     for _ in range(halvings):
         middle = (low + high) / 2
         between = output(middle)
@@ -156,8 +161,8 @@ def probe(module: Module, path: Path, scan: int = 32, halvings: int = 24) -> Jum
         else:
             low, left = middle, between
         steps.append(high - low)
-        found.append(_distance(left, right) / size)
-    return Jumps((low + high) / 2, tuple(steps), tuple(found))
+        changes.append(_distance(left, right) / size)
+    return Jumps((low + high) / 2, tuple(steps), tuple(changes))
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

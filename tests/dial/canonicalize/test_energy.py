@@ -46,7 +46,7 @@ def test_any_energy_makes_any_network_equivariant(group, kind, dense, generator)
     """Also where the output is an image, which has to be turned back."""
     sampler = kind(contract(group, dense), Pixels(5, "energy", seed=1))
     module = Symmetrized(Pixels(5, "image" if dense else "class"), sampler).eval()
-    assert_equivariant(module, images(generator), samples=4)
+    assert_equivariant(module, images(generator), samples=2)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=str)
@@ -95,12 +95,12 @@ def test_straight_through_gradient_is_that_of_the_probabilities(generator):
 
 
 def test_prior_pulls_upright_images_to_the_identity(generator):
-    """Ten steps on the penalty alone make the identity the best element of what was trained on, and of nothing turned."""
+    """Fifteen steps on the penalty alone make the identity the best element of what was trained on, and of nothing turned."""
     sampler = EnergyCanonical(contract(C(4), False), Pixels(5, "energy", seed=3), prior=1.0)
     module = Symmetrized(Pixels(5, "class"), sampler).train()
     x = images(generator)
-    optimiser = torch.optim.Adam(sampler.energy.parameters(), lr=0.05)
-    for _ in range(30):
+    optimiser = torch.optim.Adam(sampler.energy.parameters(), lr=0.1)
+    for _ in range(15):
         module(**x)
         loss = module.penalty()
         optimiser.zero_grad()

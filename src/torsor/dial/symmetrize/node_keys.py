@@ -31,9 +31,16 @@ def rounded(x: Float[Tensor, "*shape"], resolution: float = RESOLUTION) -> Int64
 
 
 class NodeKeys(ABC):
-    """Rows of whole numbers for each item: `keys(p x) = p keys(x)` for permutations p, and invariant under everything else."""
+    """Rows of whole numbers for each item: `keys(p x) = p keys(x)` for permutations p, and invariant under everything else.
 
-    source: str
+    Args:
+        source: name of the input that they are made of.
+        resolution: numbers are compared in units of it.
+    """
+
+    def __init__(self, source: str, resolution: float) -> None:
+        self.source = source
+        self.resolution = resolution
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
@@ -69,8 +76,7 @@ class LaplacianKeys(NodeKeys):
     """
 
     def __init__(self, source: str = "adjacency", resolution: float = RESOLUTION) -> None:
-        self.source = source
-        self.resolution = resolution
+        super().__init__(source, resolution)
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The rows of the matrix of eigenvectors."""
@@ -109,8 +115,7 @@ class DistanceKeys(NodeKeys):
     """
 
     def __init__(self, source: str = "positions", resolution: float = RESOLUTION) -> None:
-        self.source = source
-        self.resolution = resolution
+        super().__init__(source, resolution)
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The sorted rows of the matrix of distances."""
@@ -140,8 +145,7 @@ class ValueKeys(NodeKeys):
     """
 
     def __init__(self, source: str = "features", resolution: float = RESOLUTION) -> None:
-        self.source = source
-        self.resolution = resolution
+        super().__init__(source, resolution)
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The numbers themselves."""

@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
-from torsor.dial.symmetrize.spatial import actions_of
+from torsor.dial.symmetrize.spatial import actions_of, summands
 from torsor.dial.symmetrize.weighted import shares
-from torsor.errors import GroupError, RepresentationError
+from torsor.errors import GroupError
 from torsor.groups import SO, Group
 from torsor.nn.noise_sources import NoiseSource
 from torsor.representations import BinaryForms, Representation, Vectors
@@ -50,18 +50,13 @@ def turning_parts(action: Action, group: Group) -> list[tuple[slice, int]]:
 
     Under SL2 vectors are dual to forms of degree 1.
     """
-    if not isinstance(action, Representation):
-        return []
-    try:
-        bound = action.on(group)
-    except RepresentationError:
-        return []
-    found, start = [], 0
-    for copies, part in bound.parts():
-        degree = -1 if isinstance(part, Vectors) else part.degree if isinstance(part, BinaryForms) else 0
-        found += [(slice(start + i * part.dim, start + (i + 1) * part.dim), degree) for i in range(copies if degree else 0)]
-        start += copies * part.dim
-    return found
+    degrees = [(place, _degree(part)) for place, part in summands(action, group)]
+    return [(place, degree) for place, degree in degrees if degree]
+
+
+def _degree(part: Representation) -> int:
+    """The degree of a form, -1 for a vector and 0 for all else."""
+    return -1 if isinstance(part, Vectors) else part.degree if isinstance(part, BinaryForms) else 0
 
 
 class PhaseFrame(Sampler):

@@ -181,20 +181,25 @@ def masked_mean(points: Float[Tensor, "b n d"], valid: Bool[Tensor, "b n"]) -> F
     return total / valid.sum(1, keepdim=True).clamp(min=1).to(points.dtype)
 
 
-def vector_slices(action: Action, group: Group) -> list[slice]:
-    """Where the vectors lie on the last axis of a tensor that a group moves; none where it has none."""
+def summands(action: Action, group: Group) -> list[tuple[slice, Representation]]:
+    """The summands of a representation with their places on the last axis; none where the action is no representation of the group."""
     if not isinstance(action, Representation):
         return []
     try:
         bound = action.on(group)
     except RepresentationError:
         return []
-    found, start = [], 0
+    found: list[tuple[slice, Representation]] = []
+    start = 0
     for copies, part in bound.parts():
-        places = [slice(start + i * part.dim, start + (i + 1) * part.dim) for i in range(copies)]
-        found += places if _is_vector(part, group) else []
+        found += [(slice(start + i * part.dim, start + (i + 1) * part.dim), part) for i in range(copies)]
         start += copies * part.dim
     return found
+
+
+def vector_slices(action: Action, group: Group) -> list[slice]:
+    """Where the vectors lie on the last axis of a tensor that a group moves; none where it has none."""
+    return [place for place, part in summands(action, group) if _is_vector(part, group)]
 
 
 def _is_vector(part: Representation, group: Group) -> bool:
