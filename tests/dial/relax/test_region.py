@@ -22,6 +22,8 @@ def test_a_model_is_approximate_where_it_was_trained_and_exact_elsewhere():
     assert report.outside.max_relative < 1e-10
     assert report.strict.max_relative < 1e-10
     assert (report.inside.exactness, report.strict.exactness) == ("approximate", "exact")
+    assert report.deviation == deviation(model, inputs) > 1e-4
+    assert f"{report.deviation:.1%}" in str(report)
     lines = str(report).splitlines()
     assert [line.strip().split("  ")[0] for line in lines[1:4]] == ["in the training region", "outside of it", "strict branch"]
     assert json.loads(json.dumps(report.to_dict()))["outside"]["max_relative"] == report.outside.max_relative

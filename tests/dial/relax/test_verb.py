@@ -82,7 +82,9 @@ def test_each_method_has_its_own_default_of_the_dial():
     }
     assert RelaxSettings(method="projection").dial == RelaxSettings(method="penalty").dial == 0.5
     assert RelaxSettings(method="penalty").loss_weight == 1.0
-    assert RelaxSettings(method="residual").loss_weight == 0.0
+    assert RelaxSettings(method="residual").loss_weight == 1e-5
+    assert RelaxSettings().loss_weight == 0.0
+    assert RelaxSettings(method="residual", penalty=0.0).loss_weight == 0.0
 
 
 def test_a_trained_model_can_be_made_stricter():

@@ -162,12 +162,12 @@ def _one_acting(action: Action, rep: Representation) -> Action:
     return rep if isinstance(action, Representation) else action
 
 
-def fixed_representation(signature: Signature, inputs: int, vectors: int = 0, parity: str = "o") -> Representation:
+def fixed_representation(signature: Signature, inputs: int | None = None, vectors: int = 0, parity: str = "o") -> Representation:
     """How fixed inputs beside the features of a signature transform in the joint statement.
 
     Args:
         signature: what the relaxed model is fed.
-        inputs: invariant fixed inputs of a place; for feature vectors copies of `rep_in`.
+        inputs: invariant fixed inputs of a place, 8 if not given; for feature vectors copies of `rep_in`, 1 if not given.
         vectors: fixed vectors of a place, for point clouds in space.
         parity: "o" for vectors that reflections turn, "e" for axes.
 
@@ -176,11 +176,11 @@ def fixed_representation(signature: Signature, inputs: int, vectors: int = 0, pa
     """
     if vectors and not (isinstance(signature, PointClouds) and signature.dimension == 3):
         raise SignatureError(f"{signature} has no fixed vectors: give vectors=0")
+    if inputs is None:
+        inputs = 1 if isinstance(signature, FeatureVectors) else 8
     if isinstance(signature, PointClouds):
         return Irreps([(count, irrep) for count, irrep in ((inputs, "0e"), (vectors, f"1{parity}")) if count])
-    if isinstance(signature, FeatureVectors) and inputs:
-        return (inputs * signature.rep_in).on(signature.group)
-    return Trivial(inputs)
+    return (inputs * signature.rep_in).on(signature.group) if isinstance(signature, FeatureVectors) and inputs else Trivial(inputs)
 
 
 def extended(signature: Signature, fixed: Representation) -> Signature:

@@ -90,8 +90,9 @@ def region_report(
             raise ShapeError(f"inputs has no {positions!r} to displace: it has {', '.join(inputs)}")
         inside = measured(inputs)
         try:
+            moved = deviation(module, inputs)
             with strict(module):
-                return RegionReport(inside, outside, measured(inputs), deviation(module, inputs))
+                return RegionReport(inside, outside, measured(inputs), moved)
         except GroupError:
             return RegionReport(inside, outside, None, None)
 

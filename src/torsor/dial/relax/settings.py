@@ -12,6 +12,7 @@ from torsor.errors import ConfigError
 
 Method = Literal["fixed-inputs", "residual", "relaxed-convolution", "projection", "penalty"]
 _DEFAULT_STRENGTH: dict[str, float] = {"projection": 0.5, "penalty": 0.5}
+_DEFAULT_PENALTY: dict[str, float] = {"residual": 1e-5, "projection": 1.0, "penalty": 1.0}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class RelaxSettings(Settings):
         strength: the dial, from 0, strict, to 1, free. It multiplies the fixed inputs, the free weight, or the weights of the filters; a
             penalty counts (1 - strength) / strength. None stands for 1, and for 1/2 with the two penalties.
         inputs: fixed-inputs: invariant numbers at each place; for feature vectors copies of the input. They bound how far from
-            equivariance the model can go. With "add" they are as many as the features.
+            equivariance the model can go. None stands for 8 numbers, or 1 copy. With "add" they are as many as the features.
         vectors: fixed-inputs: vectors at each point, for point clouds in space.
         parity: fixed-inputs: "o" for vectors that reflections turn, "e" for axes such as a magnetic field.
         injection: fixed-inputs: "concat" beside the features of a model that is built for them, or "add" to the features. None stands for
@@ -41,13 +42,13 @@ class RelaxSettings(Settings):
         prior: residual: sigma_equivariant / sigma_free, the ratio of the widths of the weights' priors.
         penalty: weight of what joins the loss: the mean square of the fixed inputs, 1 / sigma_equivariant^2 of the priors, the squared
             distance from equivariant weights, or the relative squared equivariance error; the last two at strength 1/2. None stands for 1
-            with these two, else for 0.
+            with these two, for 1e-5 with the priors, and for 0 with fixed inputs.
         places: residual: size of the largest set of each name, for layers that permute, such as {n = 20}.
     """
 
     method: Method = "fixed-inputs"
     strength: float | None = None
-    inputs: int = 8
+    inputs: int | None = None
     vectors: int = 0
     parity: Literal["o", "e"] = "o"
     injection: Literal["concat", "add"] | None = None
@@ -78,7 +79,7 @@ class RelaxSettings(Settings):
     @property
     def loss_weight(self) -> float:
         """The weight of the penalty, that of the method where none is given."""
-        return float(self.method in _DEFAULT_STRENGTH) if self.penalty is None else self.penalty
+        return _DEFAULT_PENALTY.get(self.method, 0.0) if self.penalty is None else self.penalty
 
     def make_box(self, dimension: int) -> Box:
         """The box of functions on R^d."""
