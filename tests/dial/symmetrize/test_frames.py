@@ -5,6 +5,7 @@ from tests.dial.symmetrize.scenes import DOUBLE, Plain, cloud, cloud_contract, d
 from torsor.check import assert_equivariant, equivariance_error
 from torsor.dial.symmetrize.frames import PCAFrame, RandomPCAFrame, principal_axes
 from torsor.dial.symmetrize.module import Symmetrized
+from torsor.dial.symmetrize.weighted import WeightedFrame
 from torsor.errors import GroupError
 from torsor.groups import SE, SL2, SO, E, O, S
 from torsor.nn.noise_sources import DrawnNoise
@@ -173,6 +174,12 @@ def test_forces_are_derivatives_through_the_axes(kind_of_frame, generator):
     assert torch.autograd.gradgradcheck(module, (x[:1].detach().requires_grad_(),), fast_mode=True)
 
 
+@pytest.mark.parametrize("kind_of_frame", [PCAFrame, RandomPCAFrame, WeightedFrame])
+def test_averages_hold_in_single_precision(kind_of_frame, generator):
+    x = cloud(generator, points=4).float()
+    assert_equivariant(Symmetrized(Plain(4, 3).float(), kind_of_frame(cloud_contract(E(3))), samples=2), {"positions": x}, samples=2)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_frames_of_low_precision_inputs_are_valid(dtype, generator):
     x = cloud(generator).to(dtype)
@@ -212,6 +219,8 @@ def test_what_has_no_frame_is_refused():
         PCAFrame(Symmetry(O(3), {"x": Trivial(3), "v": Vectors()}, Trivial()), sources=("x",))
     with pytest.raises(GroupError, match=r"2\^11 elements"):
         PCAFrame(cloud_contract(O(11)))
+    with pytest.raises(GroupError, match="made of positions, but inputs has x"):
+        PCAFrame(cloud_contract(O(3)))({"x": torch.zeros(1, 3)}, {}, 1)
 
 
 @pytest.mark.compile

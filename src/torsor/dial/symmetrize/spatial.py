@@ -122,9 +122,17 @@ class SpatialSampler(Sampler):
         return isinstance(action, Points) or bool(vector_slices(action, self.rotations))
 
     def cloud(self, inputs: Mapping[str, Any]) -> Cloud:
-        """The points and vectors of the sources."""
+        """The points and vectors of the sources.
+
+        Raises:
+            GroupError: none of the sources is among the inputs.
+        """
         mask = inputs.get(self.symmetry.mask) if self.symmetry.mask is not None else None
         found = [self._read(name, inputs[name], mask, noise_dtype(inputs)) for name in self.sources if inputs.get(name) is not None]
+        if not found:
+            raise GroupError(
+                f"the frame is made of {', '.join(self.sources)}, but inputs has {', '.join(inputs) or 'nothing'}: give one of them"
+            )
         centre = next((part.centre for part in found if part.centre is not None), None)
         points = torch.cat([part.points for part in found], 1)
         valid = torch.cat([part.valid for part in found], 1)
