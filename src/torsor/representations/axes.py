@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -20,11 +22,24 @@ def _permute(action: Action, g: Tensor, x: Tensor, axis: int) -> Tensor:
             f"the {batch} batch axes and hold {g.shape[-1]} items"
         )
     inverse = g.argsort(-1)
-    if batch == 0:
-        return x.index_select(place, inverse)
-    shape = [*g.shape[:-1], *(1,) * (x.ndim - batch)]
-    shape[place] = g.shape[-1]
-    return torch.take_along_dim(x, inverse.reshape(shape), place)
+    return x.index_select(place, inverse) if batch == 0 else reordered(x, inverse, place)
+
+
+def reordered(x: Tensor, source: Int64[Tensor, "*batch n"], place: int) -> Tensor:
+    """The items of one axis in another order, y[i] = x[source[i]], for each entry of the batch axes its own.
+
+    Whole rows are copied, which is several times faster than to look up every number by itself.
+
+    Args:
+        x: `[*batch, ..., n, ...]`.
+        source: where each item comes from.
+        place: the axis, not negative.
+    """
+    lead, n = x.shape[:place], x.shape[place]
+    rows = prod(lead)
+    each = source.reshape(*source.shape[:-1], *(1,) * (place - source.ndim + 1), n).expand(*lead, n).reshape(rows, n)
+    index = (each + n * torch.arange(rows, device=x.device).unsqueeze(-1)).flatten()
+    return x.reshape(rows * n, prod(x.shape[place + 1 :])).index_select(0, index).reshape(x.shape)
 
 
 class Permuted(Action):

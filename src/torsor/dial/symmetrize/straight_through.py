@@ -4,7 +4,7 @@ Bengio, Leonard, Courville: Estimating or Propagating Gradients Through Stochast
 (P - Q).detach() + Q with a doubly stochastic Q near it, so that the value is that of P and scores behind Q get a gradient. Written so, each
 product costs n^2 c and needs P as a matrix. Here the forward pass is the gather that P is; the backward pass gives Q its gradient.
 
-Axes: b batch, n places, c numbers of a place.
+Axes: b batch, n places.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from torsor.groups import Group
+from torsor.representations.axes import reordered
 from torsor.representations.base import Action
 from torsor.symmetry import Actions, Symmetry, permuted_axes
 
 Relaxation = Literal["straight-through", "soft"]
 
 
-def straight_through(x: Float[Tensor, "b n c"], soft: Float[Tensor, "b n n"], g: Int64[Tensor, "b n"]) -> Float[Tensor, "b n c"]:
-    """The rows moved by permutations, moved[g[i]] = x[i], with the gradient of ((P - soft).detach() + soft) x, P the matrix of g.
+def straight_through(
+    x: Float[Tensor, "b *shape"], soft: Float[Tensor, "b n n"], g: Int64[Tensor, "b n"], axis: int = 1
+) -> Float[Tensor, "b *shape"]:
+    """The items of an axis moved by permutations, moved[g[i]] = x[i], with the gradient of ((P - soft).detach() + soft) x.
 
-    Derivatives of all orders are those of that expression.
+    P is the matrix of g. Derivatives of all orders are those of that expression.
     """
-    moved: Tensor = _StraightThrough.apply(x, soft, g, g.argsort(-1))  # type: ignore[no-untyped-call]
+    moved: Tensor = _StraightThrough.apply(x, soft, g, g.argsort(-1), axis % x.ndim)  # type: ignore[no-untyped-call]
     return moved
 
 
@@ -39,20 +42,28 @@ class _StraightThrough(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, soft: Tensor, g: Tensor, inverse: Tensor) -> Tensor:  # noqa: ARG004
-        return x.gather(1, inverse.unsqueeze(-1).expand(x.shape))
+    def forward(x: Tensor, soft: Tensor, g: Tensor, inverse: Tensor, axis: int) -> Tensor:  # noqa: ARG004
+        return reordered(x, inverse, axis)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        *tensors, ctx.axis = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, soft, g, inverse = ctx.saved_tensors
         (dy,) = gradients
         needs_x, needs_soft = ctx.needs_input_grad[:2]
-        dx = _StraightThrough.apply(dy, soft.mT, inverse, g) if needs_x else None  # type: ignore[no-untyped-call]
-        return dx, (dy.to(soft.dtype) @ x.to(soft.dtype).mT) if needs_soft else None, None, None
+        dx = _StraightThrough.apply(dy, soft.mT, inverse, g, ctx.axis) if needs_x else None  # type: ignore[no-untyped-call]
+        return dx, _outer(dy.to(soft.dtype), x.to(soft.dtype), ctx.axis) if needs_soft else None, None, None, None
+
+
+def _outer(left: Tensor, right: Tensor, axis: int) -> Float[Tensor, "b n n"]:
+    """The products of the items of one axis, summed over all others but the batch."""
+    rows = [y.movedim(axis, 1).reshape(len(y), y.shape[axis], -1) for y in (left, right)]
+    product: Tensor = rows[0] @ rows[1].mT
+    return product
 
 
 class Softened(Action):
@@ -73,10 +84,11 @@ class Softened(Action):
         if not x.is_floating_point():
             return self.action.apply(group, g, x)
         for axis in permuted_axes(self.action):
-            rows = x.movedim(axis, 1)
-            flat = rows.flatten(2) if rows.ndim > 2 else rows.unsqueeze(-1)
-            moved = straight_through(flat, self.soft, g) if self.relaxation == "straight-through" else self.soft.to(flat.dtype) @ flat
-            x = moved.reshape(rows.shape).movedim(1, axis)
+            if self.relaxation == "straight-through":
+                x = straight_through(x, self.soft, g, axis)
+            else:
+                rows = x.movedim(axis, 1)
+                x = (self.soft.to(x.dtype) @ rows.reshape(*rows.shape[:2], -1)).reshape(rows.shape).movedim(1, axis)
         return x
 
 
