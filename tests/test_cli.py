@@ -1,6 +1,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torsor.cli import VERBS, main
 from torsor.cli.flags import one_line
 from torsor.errors import GroupError
 from torsor.groups import parse
+from torsor.groups.numerics import normal
 from torsor.io import read_json
-from torsor.representations import Irreps
+from torsor.representations import Irreps, Permuted, Trivial, Vectors
 from torsor.signatures import PointClouds
 from torsor.training import RunResult, TrainConfig
 
@@ -45,6 +47,31 @@ class Lopsided(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         return positions - positions.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 1e-6], dtype=positions.dtype)
+
+
+class Shaken(nn.Module):
+    """Points from their centroid, shaken by noise that turns with them, or is said not to."""
+
+    def __init__(self, drift: float = 0.0, turns: bool = True) -> None:
+        super().__init__()
+        self.drift, self.signature = drift, PointClouds(Irreps(""), Irreps("1x1o"), points=4)
+        contract = self.signature.symmetry()
+        inputs = {**contract.inputs, "shake": (Vectors() if turns else Trivial(), Permuted(1))}
+        self.symmetry = replace(contract, inputs=inputs, exactness="coupled" if turns else "in distribution")
+
+    def draw(self, inputs: dict[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        return {"shake": self.drift + normal(inputs["positions"].shape, generator).to(inputs["positions"])}
+
+    def forward(self, positions: Tensor, shake: Tensor) -> Tensor:
+        return positions - positions.mean(1, keepdim=True) + shake
+
+
+def drifting() -> nn.Module:
+    return Shaken(drift=5.0)
+
+
+def unturned() -> nn.Module:
+    return Shaken(turns=False)
 
 
 def needs_arguments(size: int) -> nn.Module:
@@ -149,6 +176,34 @@ def test_check_leaves_with_1_where_a_model_breaks_its_group(capsys: pytest.Captu
     assert main(["check", "transformer", "--group", "SE(3)", "--tolerance", "10"]) == 0
     assert main(["check", "egnn", "--dtype", "float32", "--group", "SO(3) x S()"]) == 0
     assert "within the tolerance of 1e-05" in capsys.readouterr().out
+
+
+def test_check_measures_both_guarantees_of_a_model_that_draws(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--model.hidden", "8", "--model.heads", "2", "--model.layers", "1", "--samples", "1")
+    for drawn in (("--model.lift", "sampled"), ("--model.neighbours", "2", "--model.fill", "0.5")):
+        assert main(["check", "lie-transformer", *drawn, *small]) == 0
+        shown = capsys.readouterr().out
+        assert "LieTransformer under SE(3) x S(): coupled promised" in shown
+        assert "with noise that moves along: within the tolerance of 1e-10\n" in shown
+        assert "with independent noise: means of output over" in shown
+        assert "agree within five standard errors" in shown
+    assert main(["check", "lie-transformer", *small]) == 0
+    shown = capsys.readouterr().out
+    assert "exact promised" in shown
+    assert "independent" not in shown
+
+
+def test_check_tells_the_two_guarantees_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """Noise with a favourite direction moves along as well as any; noise that stays behind has the right law all the same."""
+    assert main(["check", "--module", f"{__name__}:Shaken", "--samples", "2"]) == 0
+    assert main(["check", "--module", f"{__name__}:drifting", "--samples", "2"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.count("with noise that moves along: within the tolerance") == 2
+    assert "differ by more than five standard errors" in shown
+    assert main(["check", "--module", f"{__name__}:unturned", "--samples", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "with noise that moves along: beyond the tolerance" in shown
+    assert "agree within five standard errors" in shown
 
 
 def test_check_measures_a_module_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def _require_small_errors(report: EquivarianceReport, limit: float) -> None:
 def _require_equal_means(report: EquivarianceReport) -> None:
     """Refuse means that differ by more than five standard errors."""
     worst = max(report.means, key=lambda mean: mean.error - 5 * mean.standard_error)
-    if not worst.error <= 5 * worst.standard_error + default_tolerance(report.dtype):
+    if not worst.agrees(default_tolerance(report.dtype)):
         off = f"off by {worst.error:.1e}, standard error {worst.standard_error:.1e}"
         said = f"the mean of {worst.output} over {worst.draws} draws is {off}"
         raise EquivarianceError(f"{report.module} is not equivariant in expectation: {said}\n\n{report}")

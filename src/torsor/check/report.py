@@ -83,6 +83,10 @@ class MeanRow:
     error: float
     standard_error: float
 
+    def agrees(self, rounding: float) -> bool:
+        """Whether the means are within five standard errors of each other, and rounding."""
+        return self.error <= 5 * self.standard_error + rounding
+
 
 @dataclass(frozen=True)
 class EquivarianceReport:

@@ -6,7 +6,9 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
+from copy import copy
 from dataclasses import field, make_dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import tyro
@@ -61,7 +63,8 @@ def flags_of(name: str, help_: str, **fields: tuple[Any, Any]) -> Any:
         help_: what `--help` begins with.
         fields: flag -> its type and default.
     """
-    entries = [(key, kind, field(default=value)) for key, (kind, value) in fields.items()]
+    # a copy for each instance, since a default may be a dict
+    entries = [(key, kind, field(default_factory=partial(copy, value))) for key, (kind, value) in fields.items()]
     made = make_dataclass(name, entries, frozen=True)
     made.__doc__ = help_
     return made

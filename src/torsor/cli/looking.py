@@ -14,10 +14,11 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from torsor.check import equivariance_error
+from torsor.check import EquivarianceReport, equivariance_error
 from torsor.check.assertion import default_tolerance
-from torsor.cli.flags import parse
+from torsor.cli.flags import flags_of, leading_names, parse
 from torsor.config import config_class
+from torsor.dial.relax import Dial, region_report
 from torsor.errors import ConfigError, GroupError
 from torsor.groups import ActsOnSpace, Group, O, S, T
 from torsor.groups import parse as parse_group
@@ -62,47 +63,70 @@ def _rows(kind: Kind) -> tuple[tuple[str, ...], ...]:
 
 
 def check(arguments: Sequence[str]) -> int:
-    """`torsor check MODEL`, `torsor check --checkpoint RUN`, `torsor check --module package:Class`."""
+    """`torsor check MODEL [flags]`, `torsor check --checkpoint RUN`, `torsor check --module package:Class`."""
+    names, flags = leading_names(arguments, 1)
+    config = config_class(MODELS, names[0])() if names else None
+    given = _check_flags(config, names, flags)
+    if [config, given.checkpoint, given.module].count(None) != 2:
+        raise ConfigError("give one thing to check: MODEL, --checkpoint RUN or --module package:Class")
+    dtype = torch.float64 if given.dtype == "float64" else torch.float32
+    torch.manual_seed(given.seed)
+    if config is not None:
+        network, inputs = _built(given.model, dtype)
+    else:
+        network, inputs = _trained(given.checkpoint, dtype) if given.checkpoint else _imported(given.module, dtype)
+    contract = getattr(network, "symmetry", None)
+    if given.group is not None:
+        contract = regrouped(contract or SIGNATURE.symmetry(), parse_group(given.group))
+    report = equivariance_error(network, inputs, contract, given.samples, torch.Generator().manual_seed(given.seed))
+    print(report)
+    if isinstance(network, nn.Module) and any(isinstance(part, Dial) for part in network.modules()):
+        print(f"\n{region_report(network, inputs, contract, samples=given.samples, seed=given.seed)}")
+    verdicts = _verdicts(report, default_tolerance(report.dtype) if given.tolerance is None else given.tolerance)
+    print("\n" + "\n".join(said for said, _ in verdicts))
+    return 0 if all(kept for _, kept in verdicts) else 1
 
-    def run(
-        model: Annotated[str | None, tyro.conf.Positional] = None,
-        group: str | None = None,
-        checkpoint: Path | None = None,
-        module: str | None = None,
-        dtype: Literal["float32", "float64"] = "float64",
-        tolerance: float | None = None,
-        samples: int = 8,
-        seed: int = 0,
-    ) -> int:
-        """Measure how equivariant a model is; the exit status is 1 where it is less so than it may be.
 
-        Args:
-            model: name of a registered model, built with its defaults for a small input of its family.
-            group: hold it to this group, "E(3) x S()", instead of the one of its own contract.
-            checkpoint: directory of a run, whose trained network is measured on test samples, instead of a model.
-            module: `package.module:name` of a module of your own, of its class or of a function that makes it, instead of a model.
-            dtype: what to compute in.
-            tolerance: largest relative error; 1e-10 in float64 and 1e-5 in float32 if not given.
-            samples: elements of each kind.
-            seed: of the weights, inputs and elements.
-        """
-        chosen = [given for given in (model, checkpoint, module) if given is not None]
-        if len(chosen) != 1:
-            raise ConfigError("give one thing to check: MODEL, --checkpoint RUN or --module package:Class")
-        real = torch.float64 if dtype == "float64" else torch.float32
-        torch.manual_seed(seed)
-        network, inputs = _trained(checkpoint, real) if checkpoint else _built(model, real) if model else _imported(module or "", real)
-        contract = getattr(network, "symmetry", None)
-        if group is not None:
-            contract = regrouped(contract or SIGNATURE.symmetry(), parse_group(group))
-        report = equivariance_error(network, inputs, contract, samples, torch.Generator().manual_seed(seed))
-        print(report)
-        limit = default_tolerance(report.dtype) if tolerance is None else tolerance
-        failures = report.failures(limit)
-        print(f"\nbeyond the tolerance of {limit:g}: {failures[0].name}" if failures else f"\nwithin the tolerance of {limit:g}")
-        return 1 if failures else 0
+def _check_flags(config: Any, names: Sequence[str], flags: Sequence[str]) -> Any:
+    """What to check and how; with the settings of a model where one is named."""
 
-    return parse(run, arguments, "check")
+    def flag(kind: Any, help_: str) -> Any:
+        return Annotated[kind, tyro.conf.arg(help=help_)]
+
+    ways: dict[str, tuple[Any, Any]] = {
+        "group": (flag(str | None, 'Hold it to this group, "E(3) x S()", instead of the one of its own contract.'), None),
+        "checkpoint": (
+            flag(Path | None, "Directory of a run, whose trained network is measured on test samples, instead of a model."),
+            None,
+        ),
+        "module": (
+            flag(str | None, "package.module:name of a module of your own, its class or a function that makes it, instead of a model."),
+            None,
+        ),
+        "dtype": (flag(Literal["float32", "float64"], "What to compute in."), "float64"),
+        "tolerance": (flag(float | None, "Largest relative error; 1e-10 in float64 and 1e-5 in float32 if not given."), None),
+        "samples": (flag(int, "Elements of each kind."), 8),
+        "seed": (flag(int, "Of the weights, inputs and elements."), 0),
+    }
+    said = "Measure how equivariant a model is, on a small input of its family; the exit status is 1 where it is less so than it may be."
+    made = flags_of("Check", said, **({"model": (type(config), config)} if names else {}), **ways)
+    return parse(made, flags, " ".join(("check", *names)), made())
+
+
+def _verdicts(report: EquivarianceReport, limit: float) -> list[tuple[str, bool]]:
+    """What is said of each guarantee that was measured, and whether it is kept or not promised.
+
+    A network that draws noise has two: its outputs with noise that moves along, and the means of outputs over independent draws.
+    """
+    failures = report.failures(limit)
+    said = f"beyond the tolerance of {limit:g}: {failures[0].name}" if failures else f"within the tolerance of {limit:g}"
+    if not report.means:
+        return [(said, not failures)]
+    worst = max(report.means, key=lambda mean: mean.error - 5 * mean.standard_error)
+    agree = worst.agrees(default_tolerance(report.dtype))
+    means = f"means of {worst.output} over {worst.draws} draws {'agree within' if agree else 'differ by more than'} five standard errors"
+    coupled = report.exactness not in ("in distribution", "in expectation")
+    return [(f"with noise that moves along: {said}", not failures or not coupled), (f"with independent noise: {means}", agree)]
 
 
 SIGNATURE = PointClouds(Irreps("2x0e + 1x1o"), Irreps("1x0e + 1x1o"), edge_features=1, points=5)
@@ -117,8 +141,7 @@ SIGNATURES: dict[type, Any] = {
 """What a registered model is built for, by the family that it serves."""
 
 
-def _built(name: str, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Tensor]]:
-    config = config_class(MODELS, name)()
+def _built(config: Any, dtype: torch.dtype) -> tuple[nn.Module, dict[str, Tensor]]:
     signature = next(SIGNATURES[family] for family in config.families if family in SIGNATURES)
     return config.build(signature).to(dtype).eval(), _example(signature, dtype)
 
