@@ -6,6 +6,7 @@ from tests.dial.clone.cases import ORTHOGONAL, teacher_of
 from torsor.check import assert_equivariant, equivariance_error
 from torsor.dial.clone import (
     BasisLayer,
+    BilinearConfig,
     CircularConvolution,
     CloneSettings,
     EntryTransformerConfig,
@@ -34,6 +35,7 @@ from torsor.signatures import PointClouds
 QUICK = CloneSettings(steps=20, batch_size=64, probe_every=10, probe_size=512)
 STUDENTS = {
     "mlp": MLPStudentConfig(hidden=16),
+    "bilinear": BilinearConfig(),
     "homogeneous": MLPStudentConfig(hidden=16, homogeneous=("tau",)),
     "low-rank": LowRankConfig(rank=8),
     "hypernetwork": HypernetworkConfig(hidden=8),

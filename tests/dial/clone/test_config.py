@@ -3,7 +3,7 @@ import torch
 
 from torsor.check import equivariance_error
 from torsor.config import named_from_mapping, named_to_mapping
-from torsor.dial.clone import CloneSettings, MLPStudentConfig, card_of, cloning
+from torsor.dial.clone import AnchorSettings, CloneSettings, MLPStudentConfig, card_of, cloning
 from torsor.dial.clone.config import ClonedConfig
 from torsor.dial.clone.network import PLANS, ClonedNetwork
 from torsor.errors import ConfigError, SignatureError
@@ -12,7 +12,10 @@ from torsor.models import REGISTRY
 from torsor.representations import Regular, Trivial, Vectors
 from torsor.signatures import FeatureVectors, Particles, PointClouds
 from torsor.symmetry import Symmetry
+from torsor.tasks.invariant_regression import InvariantRegressionConfig
 from torsor.testing import ModelSuite
+from torsor.training.loop import Loop, train
+from torsor.training.settings import TrainConfig
 
 SIGNATURE = FeatureVectors(O(2), 2 * Vectors(), Trivial())
 MODEL = {"name": "equivariant-mlp", "channels": 1, "layers": 1}
@@ -127,6 +130,28 @@ def test_a_model_of_another_family_is_refused():
 def test_the_published_student_is_the_default():
     assert ClonedConfig().regime == "break"
     assert MLPStudentConfig() == MLPStudentConfig(hidden=256, layers=2, activation="gelu", homogeneous=())
+
+
+def test_an_anchored_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    task = InvariantRegressionConfig(train_size=32, valid_size=16, test_size=16).build()
+    anchor = AnchorSettings(kind="teacher", schedule="linear", steps=5, batch_size=8)
+    config = ClonedConfig(regime="anchored", anchor=anchor, **SMALL)
+    settings = TrainConfig(steps=4, batch_size=8, evaluate_every=1)
+    whole = train(task, config, settings, tmp_path / "whole", quiet=True)
+    update = Loop.update
+
+    def until_the_third(loop):
+        if loop.step == 2:
+            raise KeyboardInterrupt
+        return update(loop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "update", until_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train(task, config, settings, tmp_path / "stopped", quiet=True)
+    resumed = train(task, config, settings, tmp_path / "stopped", resume=True, quiet=True)
+    assert resumed.test == whole.test
+    assert resumed.valid == whole.valid
 
 
 class TestExactRegime(ModelSuite):
