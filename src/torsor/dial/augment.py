@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torsor.dial.symmetrize.transport import Moving, argument_names, mapped
+from torsor.dial.symmetrize.transport import Transport, argument_names, mapped
 from torsor.errors import GroupError
 from torsor.nn.noise import with_noise
 from torsor.symmetry import Symmetry
@@ -81,7 +81,7 @@ class OrbitAverage(nn.Module):
         if samples < 1:
             raise GroupError(f"samples is {samples}: give at least 1")
         self.module = module
-        self.moving = Moving(contract, max_batch)
+        self.transport = Transport(contract, max_batch)
         self.symmetry = replace(contract, exactness="in expectation")
         self.samples = samples
         self.seed = seed
@@ -97,5 +97,5 @@ class OrbitAverage(nn.Module):
         inputs = {name: x.repeat(self.samples, *(1,) * (x.ndim - 1)) for name, x in given.items()}
         generator = torch.Generator(next(iter(inputs.values())).device).manual_seed(self.seed)
         back = self.symmetry.group.inverse(self.symmetry.sample(inputs, generator))
-        terms = self.moving.terms(self.module, with_noise(self.module, inputs, generator), mapped(lambda e: e.unsqueeze(1), back))
+        terms = self.transport.terms(self.module, with_noise(self.module, inputs, generator), mapped(lambda e: e.unsqueeze(1), back))
         return mapped(lambda y: y.reshape(self.samples, -1, *y.shape[1:]), terms)

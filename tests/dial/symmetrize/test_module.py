@@ -12,6 +12,7 @@ from torsor.dial.symmetrize.averages import Enumerated, Haar
 from torsor.dial.symmetrize.base import Draws, Sampler
 from torsor.dial.symmetrize.controls import Identity, Phased, SameNoise
 from torsor.dial.symmetrize.module import Symmetrized
+from torsor.dial.symmetrize.priors import distance_from_identity
 from torsor.dial.symmetrize.symdiff import Symdiff
 from torsor.errors import GroupError, ShapeError
 from torsor.groups import SE, SO, C, D, E, O, S, T
@@ -333,6 +334,26 @@ def test_penalties_are_given_once_and_only_after_training_calls(generator):
     module(x)
     module.penalty().backward()
     torch.testing.assert_close(module.sampler.angle.grad, torch.tensor([0.6 + 2 * torch.tensor(0.3).sin().item()], dtype=torch.float64))
+
+
+def test_distances_from_the_identity_are_those_of_the_matrices(generator):
+    """1 - tr(g) / n for rotations and permutations, whatever the translation; the soft diagonal where there is one."""
+    contract = cloud_contract(E(3) * S())
+    inputs = cloud(generator)
+    sampler = Haar(contract)
+    draws = sampler(inputs, sampler.draw(inputs, 3, DrawnNoise(generator)), 3)
+    q, p = E(3).linear(draws.elements[0]), S().matrix(draws.elements[1])
+    traces = [m.diagonal(dim1=-2, dim2=-1).mean(-1) for m in (q, p)]
+    found = distance_from_identity(contract, draws, (True, True))
+    torch.testing.assert_close(found, (2 - traces[0] - traces[1]).mean(), rtol=0, atol=1e-7)
+    torch.testing.assert_close(distance_from_identity(contract, draws, (True, False)), (1 - traces[0]).mean(), rtol=0, atol=1e-12)
+    soft = (p + 0.1).requires_grad_()
+    weights = torch.tensor([[0.5, 0.5, 0.0]], dtype=torch.float64).expand(2, 3)
+    weighted = distance_from_identity(contract, draws._replace(soft=(None, soft), weights=weights), (False, True))
+    torch.testing.assert_close(weighted, (1 - traces[1] - 0.1)[:, :2].mean(), rtol=0, atol=1e-12)
+    assert torch.autograd.grad(weighted, soft)[0].abs().max() > 0
+    rest = Identity(contract)(inputs, {}, 1)
+    assert distance_from_identity(contract, rest, (True, True)) == 0
 
 
 def test_the_prior_draws_elements_to_the_identity(generator):

@@ -254,7 +254,7 @@ def test_settings_reach_their_places():
     module = config.build(FORCES)
     assert str(module.symmetry.group) == "O(3) x S()"
     assert (module.samples, module.evaluation_samples, module.seed, module.prior) == (3, 7, 4, 0.1)
-    assert (module.moving.max_batch, module.moving.relaxation) == (5, "soft")
+    assert (module.transport.max_batch, module.transport.relaxation) == (5, "soft")
     assert module.sampler.temperature == 0.3
     assert isinstance(replace(config, fixed_noise=True).build(FORCES).sampler, SameNoise)
     stratified = SymmetrizedConfig(method="average", stratified=True).build(FORCES)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torsor.dial.symmetrize.base import Draws, Sampler
 from torsor.dial.symmetrize.priors import distance_from_identity
 from torsor.dial.symmetrize.straight_through import Relaxation
-from torsor.dial.symmetrize.transport import Moving, argument_names, mapped
+from torsor.dial.symmetrize.transport import Transport, argument_names, mapped
 from torsor.errors import GroupError, ShapeError
 from torsor.nn.noise_sources import DrawnNoise, FixedNoise, NoiseSource
 
@@ -74,7 +74,7 @@ class Symmetrized(nn.Module):
             raise GroupError(f"the network has an argument {clash[0]!r}, which is also the name of the sampler's noise: rename it")
         self.base, self.sampler = base, sampler
         self.samples, self.evaluation_samples, self.seed, self.prior = samples, evaluation_samples, seed, prior
-        self.moving = Moving(contract, max_batch, relaxation)
+        self.transport = Transport(contract, max_batch, relaxation)
         self.symmetry = replace(contract, inputs={**contract.inputs, **sampler.noise}, exactness=sampler.exactness)
         self._penalty: Tensor | None = None
 
@@ -121,7 +121,7 @@ class Symmetrized(nn.Module):
         if len(noise) < len(self.sampler.noise):
             noise = {**self.noise(inputs, self.count), **noise}
         draws = self.sampler(inputs, noise, self.count)
-        output = self.moving.terms(self.base, inputs, draws.elements, draws.soft)
+        output = self.transport.terms(self.base, inputs, draws.elements, draws.soft)
         b, k = draws.leading
         return mapped(lambda y: y.reshape(b, k, *y.shape[1:]), output), draws
 

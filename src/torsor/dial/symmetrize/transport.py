@@ -20,7 +20,7 @@ from torsor.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
-class Moving:
+class Transport:
     """How a network is called on moved inputs.
 
     Args:
