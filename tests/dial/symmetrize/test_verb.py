@@ -21,6 +21,7 @@ from torsor.errors import GroupError, SignatureError, UnknownNameError
 from torsor.groups import SE, SL2, SO, TC, C, E, Lorentz, O, S, T
 from torsor.models.egnn import EGNN
 from torsor.models.transformer import Transformer
+from torsor.nn.energy_forces import EnergyForces
 from torsor.representations import Defining, Points, Trivial, Vectors
 from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds
 from torsor.symmetry import Symmetry
@@ -286,3 +287,25 @@ def test_training_lowers_the_loss_and_moves_both_parts(generator):
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
     assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in module.sampler.parameters())
+
+
+def test_forces_of_a_symmetrised_energy_turn_with_the_cloud_and_can_be_trained_on(generator):
+    signature = PointClouds("2x0e", "1x0e", pool="sum", points=5)
+    inputs = signature.example(2, 5, generator, torch.float64, lengths=(5, 3))
+    config = SymmetrizedConfig(
+        method="probabilistic",
+        group="E(3) x S()",
+        model={"hidden": 16, "output_scale": 1.0},
+        samples=2,
+        law=LearnedConfig(statistics="item"),
+    )
+    forces = EnergyForces(config.build(signature).double()).train()
+    noise = forces.draw(inputs, generator)
+    loss = forces(**inputs, **noise)["forces"].square().sum()
+    penalty = forces.model.penalty()
+    assert penalty is not None
+    (loss + penalty).backward()
+    trained = [p.grad for p in forces.model.sampler.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in trained)
+    assert any(g.abs().max() > 0 for g in trained)
+    assert coupled_error(forces.eval(), inputs, generator) < 1e-9
