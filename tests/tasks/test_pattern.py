@@ -6,7 +6,10 @@ from torch import nn
 
 from torsor.data.samples import Samples
 from torsor.data.stochastic_blocks import LARGEST, PATTERN_SIZE, SIZES, block_graph, generate, patterns
+from torsor.dial.symmetrize.averages import Haar
 from torsor.errors import ConfigError
+from torsor.nn.noise_sources import DrawnNoise
+from torsor.signatures import Graphs
 from torsor.tasks.pattern import PatternConfig, error_shares, of_nodes
 from torsor.training.evaluation import Numerics, evaluate
 
@@ -145,3 +148,36 @@ def test_empty_splits_are_refused_and_samples_are_named(task) -> None:
         PatternConfig(valid_size=0).build()
     assert isinstance(task.splits.train, Samples)
     assert PatternConfig(level="pair").build().signature.level == "pair"
+
+
+# -- the group average that mixes graphs of different sizes ------------------------------------------------------------------------------
+
+
+def averaged_as_published(sizes: torch.Tensor, samples: int, places: int, generator: torch.Generator) -> torch.Tensor:
+    """Permutations `[b, k, n]` as published: graphs are repeated one after another, a, a, b, b, but their sizes by turns, a, b, a, b."""
+    drawn = sizes.repeat(samples)
+    keys = torch.rand(len(drawn), places, generator=generator)
+    behind = torch.arange(places) >= drawn.unsqueeze(-1)
+    order = torch.where(behind, 1 + torch.arange(places), keys).argsort(-1)
+    return order.unflatten(0, (len(sizes), samples))
+
+
+def drawn_as_here(sizes: torch.Tensor, samples: int, places: int, generator: torch.Generator) -> torch.Tensor:
+    signature = Graphs(nodes=places)
+    inputs = {"adjacency": torch.zeros(len(sizes), places, places), "mask": torch.arange(places) < sizes.unsqueeze(-1)}
+    (drawn,) = Haar(signature.symmetry()).draw(inputs, samples, DrawnNoise(generator)).values()
+    return drawn
+
+
+@pytest.mark.parametrize(("draws", "share"), [(averaged_as_published, 0.5), (drawn_as_here, 0.0)])
+def test_a_group_average_that_repeats_sizes_by_turns_mixes_graphs_of_different_size(
+    draws, share: float, generator: torch.Generator
+) -> None:
+    """Two graphs of 2 and 6 nodes: half of the published samples leave nodes 3 to 6 of the large one, or send a node of the small away."""
+    sizes, samples = torch.tensor([2, 6]), 4000
+    small, large = draws(sizes, samples, 6, generator)
+    mixed = (small[:, :2] >= 2).any(-1).double().mean()
+    still = (large[:, 2:] == torch.arange(2, 6)).all(-1).double().mean()
+    # a uniform permutation of six sends one of the first two beyond them in all but 1/15 of the draws, and leaves the last four in 2/720
+    assert float(mixed) == pytest.approx(share * 14 / 15, abs=0.03)
+    assert float(still) == pytest.approx(share + (1 - share) * 2 / 720, abs=0.03)
