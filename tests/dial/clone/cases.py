@@ -40,7 +40,7 @@ ORTHOGONAL = {
     "C(6) regular": lambda: BasisLayer(Regular(), (Regular() + Trivial()).on(C(6))),
     "gated": lambda: gated_teacher(2 * Vectors() + Trivial(2), (Vectors() + Trivial(2)).on(SO(3))),
     "products": lambda: block(O(2), 2 * Vectors(), Vectors() + Trivial()),
-    "network": lambda: ModuleTeacher(EquivariantMLP(O(2), 2 * Vectors(), Trivial(), hidden=2, depth=2)),
+    "network": lambda: ModuleTeacher(EquivariantMLP(O(2), 2 * Vectors(), Trivial(), hidden=1, depth=1)),
     "trivial group": lambda: dense_teacher(4, 3),
     "invariant": lambda: BasisLayer(Regular().on(C(5)), Trivial()),
 }
