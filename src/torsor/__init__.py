@@ -13,6 +13,7 @@ _NAMES = {
     "equivariance_error": "torsor.check",
     "assert_equivariant": "torsor.check",
     "EquivarianceReport": "torsor.check",
+    "augment": "torsor.dial.augment",
     "equivariant_basis": "torsor.representations",
     "relax": "torsor.dial",
     "symmetrize": "torsor.dial.symmetrize.verb",

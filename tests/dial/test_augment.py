@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import torsor
 from torsor.dial import Augment, OrbitAverage
 from torsor.errors import GroupError
 from torsor.groups import SO, E, O, S
@@ -160,3 +161,63 @@ def test_contract_without_batch_axis_is_refused():
 def test_zero_samples_are_refused():
     with pytest.raises(GroupError, match="at least 1"):
         OrbitAverage(Plain(), SCENE, samples=0)
+
+
+# -- the verb ----------------------------------------------------------------------------------------------------------------------------
+
+
+def batches(count=3):
+    generator = torch.Generator().manual_seed(5)
+    return [{"positions": torch.randn(4, 3, 3, generator=generator, dtype=torch.float64)} for _ in range(count)]
+
+
+class Affine(nn.Module):
+    """A linear map that no rotation commutes with, and a shift."""
+
+    def __init__(self):
+        super().__init__()
+        drawn = torch.randn(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        self.weight, self.shift = drawn[:3], drawn[3]
+
+    def forward(self, positions):
+        return positions @ self.weight.T + self.shift
+
+
+TURNED = Symmetry(SO(3), {"positions": Vectors()}, output=Vectors())
+
+
+def test_batches_are_moved_anew_in_each_pass_and_the_same_for_a_seed():
+    loader, first, again = batches(), torsor.augment(batches(), TURNED), torsor.augment(batches(), TURNED)
+    passes = [[batch["positions"] for batch in first] for _ in range(2)]
+    assert len(first) == 3
+    assert all(torch.equal(x, y["positions"]) for x, y in zip(passes[0], again, strict=True))
+    for moved, other, batch in zip(*passes, loader, strict=True):
+        assert not torch.allclose(moved, other)
+        # items are turned, each as a whole
+        assert (moved @ moved.mT - batch["positions"] @ batch["positions"].mT).abs().max() < 1e-12
+
+
+def test_an_augmented_module_moves_samples_in_training_and_none_in_evaluation():
+    module = Affine()
+    model = torsor.augment(module, TURNED)
+    (batch,) = batches(1)
+    noise = model.draw(batch, torch.Generator().manual_seed(1))
+    moved = model(**batch, **noise)
+    (turn,) = (x[:, 0] for x in noise.values())
+    by_hand = module(batch["positions"] @ turn) @ turn.mT
+    assert (moved - by_hand).abs().max() < 1e-12
+    assert torch.equal(model.eval()(**batch), module(**batch))
+
+
+def test_test_time_averaging_of_an_augmented_module_is_the_average_over_the_group():
+    module = Affine()
+    model = torsor.augment(module, TURNED, average=4000).eval()
+    (batch,) = batches(1)
+    expected = module.weight.trace() / 3 * batch["positions"]
+    assert (model(**batch) - expected).abs().max() < 0.25
+    assert model.symmetry.exactness == "coupled"
+
+
+def test_batches_without_a_contract_are_refused():
+    with pytest.raises(GroupError, match="give symmetry="):
+        torsor.augment(batches())

@@ -8,14 +8,16 @@ Axes: b batch, k samples of the orbit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from torsor.dial.symmetrize.module import Symmetrized
 from torsor.dial.symmetrize.transport import Transport, argument_names, mapped
+from torsor.dial.symmetrize.verb import symmetrize
 from torsor.errors import GroupError
 from torsor.nn.noise import with_noise
 from torsor.symmetry import Symmetry
@@ -99,3 +101,60 @@ class OrbitAverage(nn.Module):
         back = self.symmetry.group.inverse(self.symmetry.sample(inputs, generator))
         terms = self.transport.terms(self.module, with_noise(self.module, inputs, generator), mapped(lambda e: e.unsqueeze(1), back))
         return mapped(lambda y: y.reshape(self.samples, -1, *y.shape[1:]), terms)
+
+
+class AugmentedBatches:
+    """The batches of a loader with every item moved, by other group elements in each pass.
+
+    Args:
+        batches: anything that can be passed over again and gives named tensors.
+        symmetry: the task's contract, as for `Augment`.
+        seed: of the group elements.
+
+    Raises:
+        GroupError: the contract is not batched.
+    """
+
+    def __init__(self, batches: Iterable[Mapping[str, Tensor]], symmetry: Symmetry, seed: int = 0) -> None:
+        self.batches, self.move = batches, Augment(symmetry)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """The batches, moved."""
+        for batch in self.batches:
+            yield self.move(batch, self.generator)
+
+    def __len__(self) -> int:
+        """Batches in a pass, where the loader knows."""
+        if not isinstance(self.batches, Sized):
+            raise TypeError(f"{type(self.batches).__name__} does not know how many batches it has")
+        return len(self.batches)
+
+
+@overload
+def augment(target: nn.Module, symmetry: Symmetry | None = None, *, average: int = 0, seed: int = 0) -> Symmetrized: ...
+@overload
+def augment(target: Iterable[Mapping[str, Tensor]], symmetry: Symmetry, *, seed: int = 0) -> AugmentedBatches: ...
+def augment(
+    target: nn.Module | Iterable[Mapping[str, Tensor]], symmetry: Symmetry | None = None, *, average: int = 0, seed: int = 0
+) -> Symmetrized | AugmentedBatches:
+    """Let a network learn a symmetry from moved samples: `torsor.augment`.
+
+    A module becomes g f(g^-1 x), with a fresh g for each sample in training mode: the same loss as with moved samples and targets wherever
+    the loss does not change when output and target move together. A loader gives moved batches.
+
+    Args:
+        target: a module with a batch axis first, or an iterable of batches (named tensors, inputs and targets).
+        symmetry: of a module the contract that is wanted, its own if not given; of batches the task's contract, which names targets too.
+        average: modules: group elements in the average of evaluation mode (test-time averaging); 0 for the plain network.
+        seed: of the noise of a module in a call that brings none, or of the group elements of a loader.
+
+    Raises:
+        GroupError: there is no contract, or the group has no uniform law (modules).
+    """
+    if isinstance(target, nn.Module):
+        method = "average" if average else "augment"
+        return symmetrize(target, symmetry, method, samples=1, evaluation_samples=max(1, average), seed=seed)
+    if symmetry is None:
+        raise GroupError("batches have no contract of their own: give symmetry=, the task's, which says how targets move")
+    return AugmentedBatches(target, symmetry, seed)
