@@ -14,7 +14,7 @@ from torsor.recipes.record import MeasuredError
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-SYSTEMS = ("se3_transformer", "lie_transformer", "gatr", "relax", "clone", "symmetrize")
+SYSTEMS = ("se3_transformer", "lie_transformer", "gatr", "dial", "relax", "clone", "symmetrize")
 
 
 @pytest.fixture(scope="module")

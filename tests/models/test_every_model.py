@@ -8,7 +8,6 @@ import torch
 
 from torsor.check import assert_equivariant, contract_of
 from torsor.dial.symmetrize.learned import LearnedConfig
-from torsor.dial.symmetrize.learned import LearnedConfig
 from torsor.errors import SignatureError
 from torsor.groups import O
 from torsor.models import REGISTRY
@@ -47,7 +46,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "equivariant-mlp": {"channels": 4, "layers": 1},
     "mlp": {"hidden": 32, "layers": 2},
     "symmetrized": {"samples": 1, "evaluation_samples": 2, "law": LearnedConfig(hidden=8, layers=2)},
-    "symmetrized": {"samples": 1, "evaluation_samples": 2, "law": LearnedConfig(hidden=8, layers=2)},
     "relaxed": {"inputs": 2, "hidden": 8, "box": float("inf")},
     "cloned": {"regime": "scratch"},
 }
@@ -69,7 +67,6 @@ PARAMETERS: dict[str, dict[str, int]] = {
     "vision-transformer": {"motifs": 7010, "roles": 6946, "links": 6977},
     "equivariant-mlp": {"torque": 113},
     "mlp": {"forces": 2863, "energy": 4001, "moments": 1893, "motifs": 3234, "roles": 2698, "links": 3193, "torque": 1476},
-    "symmetrized": {"forces": 4076, "energy": 5310, "recoil": 6853, "motifs": 3561, "links": 3510, "torque": 1476},
     "symmetrized": {"forces": 4076, "energy": 5310, "recoil": 6853, "motifs": 3561, "links": 3510, "torque": 1476},
     "relaxed": {
         **{"forces": 3788, "energy": 3819, "moments": 4284, "recoil": 2787, "tagging": 2767},
