@@ -49,6 +49,18 @@ class Lopsided(nn.Module):
         return positions - positions.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 1e-6], dtype=positions.dtype)
 
 
+class Roughly(nn.Module):
+    """Nearly blind to turns, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signature = PointClouds(Irreps(""), Irreps("1x1o"), points=4)
+        self.symmetry = self.signature.symmetry(exactness="approximate")
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return (positions - positions.mean(1, keepdim=True)) * torch.tensor([1.0, 1.0, 1.01], dtype=positions.dtype)
+
+
 class Shaken(nn.Module):
     """Points from their centroid, shaken by noise that turns with them, or is said not to."""
 
@@ -204,6 +216,14 @@ def test_check_tells_the_two_guarantees_apart(capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     assert "with noise that moves along: beyond the tolerance" in shown
     assert "agree within five standard errors" in shown
+
+
+def test_check_gives_the_size_of_an_approximate_symmetry(capsys: pytest.CaptureFixture[str]) -> None:
+    target = ("--module", f"{__name__}:Roughly", "--samples", "2")
+    assert main(["check", *target]) == 0
+    assert "approximate is what it promises, and the size is measured: 0.0" in capsys.readouterr().out
+    assert main(["check", *target, "--tolerance", "1e-10"]) == 1
+    assert main(["check", *target, "--group", "SE(3)"]) == 1
 
 
 def test_check_measures_a_module_of_the_users_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 import torch
 from torch import nn
 
+from torsor.dial.symmetrize.averages import Haar
+from torsor.dial.symmetrize.controls import Identity, Phased, SameNoise
+from torsor.dial.symmetrize.symdiff import Symdiff
 from torsor.groups import SE, SO, TC, C, D, E, O, S, T
 from torsor.representations import Pairs, Permuted, Points, Trivial, Vectors
 from torsor.symmetry import Symmetry
@@ -107,3 +110,35 @@ def coupled_error(module, inputs, generator):
         moved = module.symmetry.named_outputs(module(**module.symmetry.transform(h, whole)))
         still = module.symmetry.named_outputs(module.symmetry.transform_output(h, module(**whole)))
     return max(float((moved[name] - y).abs().max()) for name, y in still.items())
+
+
+class Corrections(nn.Module):
+    """Coordinates of what turns and scores of what is permuted, from a network that respects nothing."""
+
+    def __init__(self, group, points=4, constant=False, noise=0):
+        super().__init__()
+        factors = getattr(group, "factors", (group,))
+        self.factors = [f for f in factors if not isinstance(f, T)]
+        self.constant, d = constant, dimension(group)
+        widths = [points if isinstance(f, S) else f.dim for f in self.factors]
+        self.widths, self.noise_features = widths, noise
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.inner = nn.Linear(points * d + points**2 + noise, 16).double()
+            self.outer = nn.Linear(16, sum(widths)).double()
+
+    def forward(self, positions, edges, mask=None, noise=None):
+        if mask is not None:
+            positions, edges = positions * mask[..., None], edges * (mask[:, None] & mask[:, :, None])
+        flat = [positions.flatten(1), edges.flatten(1), *(() if noise is None else (noise,))]
+        y = self.outer(torch.tanh(self.inner(torch.cat(flat, -1)))) * (0.0 if self.constant else 1.0)
+        found = torch.split(y, self.widths, -1)
+        return found if len(found) > 1 else found[0]
+
+
+ARMS = {
+    "average": lambda contract: Haar(contract),
+    "symdiff": lambda contract: Symdiff(contract, Corrections(contract.group)),
+    "same noise": lambda contract: SameNoise(Haar(contract)),
+    "test-time average": lambda contract: Phased(Identity(contract), Haar(contract)),
+}

@@ -4,6 +4,22 @@ import pytest
 import torch
 from torch import nn
 
+from tests.dial.symmetrize.laws import (
+    CLOUDS,
+    GRAPHS,
+    IN_PLANE,
+    IN_SPACE,
+    LENGTHS,
+    PLANE,
+    contract_of,
+    elements_of,
+    example,
+    law,
+    require_moved,
+    require_valid,
+    signature_of,
+    symmetrized,
+)
 from torsor import groups
 from torsor.check import assert_equivariant
 from torsor.dial.symmetrize.learned import Learned, LearnedConfig, published_law
@@ -11,109 +27,9 @@ from torsor.dial.symmetrize.module import Symmetrized
 from torsor.errors import ConfigError, GroupError
 from torsor.groups import SO, S
 from torsor.models import MLP
-from torsor.models.graphs import graph
 from torsor.nn.noise_sources import DrawnNoise
 from torsor.representations import Vectors
 from torsor.signatures import FeatureVectors, Graphs, PointClouds
-
-IN_SPACE = ("O(3)", "SO(3)", "E(3)", "SE(3)", "S() x O(3)", "S() x SO(3)", "S() x E(3)", "SE(3) x S()", "S()", "T(3) x S()")
-IN_PLANE = ("O(2)", "SO(2)", "S() x SE(2)", "E(2)")
-CLOUDS = PointClouds("1x0e + 1x1o", "1x0e + 1x1o", edge_features=2, points=5)
-PLANE = PointClouds("1x0e", "2x0e", edge_features=2, points=5, dimension=2)
-GRAPHS = Graphs(2, 1, 2, "node", nodes=5)
-LENGTHS = (5, 3, 1)
-
-
-def signature_of(group):
-    return GRAPHS if group is None else PLANE if "2" in group else CLOUDS
-
-
-def contract_of(group, signature=None):
-    signature = signature_of(group) if signature is None else signature
-    return signature.symmetry(None if group is None else groups.parse(group))
-
-
-def law(group, signature=None, **settings):
-    signature = signature_of(group) if signature is None else signature
-    torch.manual_seed(4)
-    made = LearnedConfig(**({"hidden": 12} | settings)).build(signature, contract_of(group, signature)).double()
-    for p in made.interface.parameters():  # away from the biases of norms at zero
-        p.data.add_(0.1 * torch.randn(p.shape, dtype=torch.float64))
-    return made.eval()
-
-
-class GraphMLP(nn.Module):
-    """Adjacency, features and edge features, flattened: no symmetry at all."""
-
-    def __init__(self, signature):
-        super().__init__()
-        n = signature.nodes
-        width = n * n * (1 + signature.edge_features) + n * signature.node_features
-        self.signature = signature
-        self.layers = nn.Sequential(nn.Linear(width, 32), nn.Tanh(), nn.Linear(32, n * signature.outputs)).double()
-
-    def forward(self, adjacency, features=None, edge_features=None, mask=None):
-        seen = graph(adjacency, features, edge_features, mask, self.signature)
-        parts = [x.flatten(1) for x in (seen.adjacency, seen.features, seen.edge_features) if x is not None]
-        y = self.layers(torch.cat(parts, 1)).unflatten(1, (self.signature.nodes, -1))
-        return y if mask is None else y.where(mask[..., None], 0)
-
-
-def symmetrized(sampler, signature, **settings):
-    torch.manual_seed(5)
-    if isinstance(signature, Graphs):
-        base = GraphMLP(signature)
-    else:
-        base = MLP(
-            signature.rep_in,
-            signature.rep_out,
-            points=5,
-            edge_features=signature.edge_features,
-            dimension=signature.dimension,
-            output_scale=1.0,
-            hidden=16,
-            layers=1,
-        ).double()
-    return Symmetrized(base, sampler, **({"samples": 3} | settings)).eval()
-
-
-def example(group, generator, signature=None, lengths=LENGTHS):
-    signature = signature_of(group) if signature is None else signature
-    return signature.example(len(lengths), 5, generator, torch.float64, lengths=lengths)
-
-
-def elements_of(sampler, inputs, noise, samples=3):
-    found = sampler(inputs, noise, samples).elements
-    return found if isinstance(found, tuple) else (found,)
-
-
-def require_moved(sampler, inputs, noise, generator):
-    """q(h x, h noise) = h q(x, noise): integers for integers, rotations to 1e-10."""
-    contract = Symmetrized(nn.Linear(1, 1), sampler).symmetry
-    everything = {**inputs, **noise}
-    h = contract.sample(everything, generator)
-    moved = contract.transform(h, everything)
-    drawn = elements_of(sampler, inputs, noise)
-    again = elements_of(sampler, {k: moved[k] for k in inputs}, {k: moved[k] for k in noise})
-    for factor, g, before, after in zip(contract.factors, h if isinstance(h, tuple) else (h,), drawn, again, strict=True):
-        expected = factor.compose(g.unsqueeze(1), before)
-        if isinstance(factor, S):
-            assert torch.equal(after, expected)
-        else:
-            assert (after - expected).abs().max() < 1e-10
-
-
-def require_valid(sampler, elements, tolerance=1e-12):
-    for factor, element in zip(sampler.symmetry.factors, elements, strict=True):
-        if isinstance(factor, S):
-            assert element.dtype == torch.int64
-            assert torch.equal(element.sort(-1).values, torch.arange(element.shape[-1]).expand(element.shape))
-        elif not str(factor).startswith("T("):
-            matrix = factor.linear(element)
-            assert (matrix.mT @ matrix - torch.eye(factor.n, dtype=matrix.dtype)).abs().max() < tolerance
-            if str(factor).startswith("S"):
-                assert (torch.linalg.det(matrix) - 1).abs().max() < tolerance
-
 
 # -- elements move with input and noise, and the average with them ----------------------------------------------------------------------
 
@@ -371,84 +287,6 @@ def test_forces_of_a_symmetrised_energy_can_be_trained(group, rotation, generato
     expected = (analytic * direction).sum().item()
     assert abs(expected) > 1e-6
     assert abs((sides[0] - sides[1]) / 2e-5 - expected) < 1e-5 * abs(expected)
-
-
-# -- degenerate input -------------------------------------------------------------------------------------------------------------------
-
-
-def degenerate_cloud(kind, dtype, generator):
-    n = 1 if kind == "one point" else 5
-    inputs = CLOUDS.example(2, n, generator, dtype)
-    if kind == "coincident":
-        inputs["positions"] = torch.ones_like(inputs["positions"])
-    if kind == "collinear":
-        inputs["positions"] = inputs["positions"] * torch.tensor([0.0, 1.0, 0.0], dtype=dtype)
-        inputs["features"] = inputs["features"] * torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=dtype)
-    if kind == "no velocities":
-        inputs["features"] = torch.zeros_like(inputs["features"])
-    if kind == "nothing valid":
-        inputs["mask"] = torch.zeros(2, n, dtype=torch.bool)
-    return inputs
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("rotation", ["gram-schmidt", "polar"])
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-@pytest.mark.parametrize("kind", ["one point", "coincident", "collinear", "no velocities", "nothing valid"])
-def test_degenerate_clouds_have_elements_and_finite_gradients(kind, eta, rotation, dtype, generator):
-    sampler = law("S() x SE(3)", eta=eta, rotation=rotation).to(dtype)
-    module = symmetrized(sampler, CLOUDS, samples=1).to(dtype).train()
-    inputs = degenerate_cloud(kind, dtype, generator)
-    noise = module.draw(inputs, generator)
-    require_valid(sampler, elements_of(sampler, inputs, noise), 1e-12 if dtype == torch.float64 else 1e-5)
-    leaves = {name: x.clone().requires_grad_() for name, x in inputs.items() if x.is_floating_point()}
-    output = module(**{**inputs, **leaves}, **noise)
-    (output.square().sum() + module.penalty()).backward()
-    assert output.isfinite().all()
-    assert all(x.grad.isfinite().all() for x in (*leaves.values(), *module.parameters()) if x.grad is not None)
-
-
-@pytest.mark.parametrize("kind", ["one point", "coincident", "collinear", "no velocities", "nothing valid"])
-def test_elements_of_degenerate_clouds_move_with_the_noise(kind, generator):
-    """Also where the cloud itself leaves a direction open, or all of them; a cloud without points has no place to be centred at."""
-    sampler = law("S() x SO(3)" if kind == "nothing valid" else "S() x SE(3)")
-    inputs = degenerate_cloud(kind, torch.float64, generator)
-    require_moved(sampler, inputs, sampler.draw(inputs, 3, DrawnNoise(generator)), generator)
-
-
-@pytest.mark.parametrize("kind", ["one node", "no edges", "complete"])
-def test_degenerate_graphs_have_permutations_that_move_with_the_noise(kind, generator):
-    sampler = law(None)
-    inputs = GRAPHS.example(2, 1 if kind == "one node" else 5, generator, torch.float64)
-    inputs = {name: torch.full_like(x, float(kind == "complete")) for name, x in inputs.items()}
-    noise = sampler.draw(inputs, 3, DrawnNoise(generator))
-    require_valid(sampler, elements_of(sampler, inputs, noise))
-    require_moved(sampler, inputs, noise, generator)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("group", [None, "S() x SE(3)"])
-def test_half_precision_keeps_noise_and_elements_in_float32(group, dtype, generator):
-    sampler = law(group).to(dtype)
-    module = symmetrized(sampler, signature_of(group)).to(dtype).train()
-    inputs = {name: x.to(dtype) if x.is_floating_point() else x for name, x in example(group, generator).items()}
-    noise = module.draw(inputs, generator)
-    assert all(x.dtype == torch.float32 for x in noise.values())
-    require_valid(sampler, elements_of(sampler, inputs, noise), 1e-5)
-    output = module(**inputs, **noise)
-    output.float().square().sum().backward()
-    assert output.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in module.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize("group", [None, "S() x SE(3)"])
-def test_autocast_changes_no_element(group, generator):
-    sampler = law(group).float()
-    inputs = {name: x.float() if x.is_floating_point() else x for name, x in example(group, generator).items()}
-    noise = sampler.draw(inputs, 3, DrawnNoise(generator))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = elements_of(sampler, inputs, noise)
-    assert all(torch.equal(a, b) for a, b in zip(found, elements_of(sampler, inputs, noise), strict=True))
 
 
 # -- interfaces -------------------------------------------------------------------------------------------------------------------------

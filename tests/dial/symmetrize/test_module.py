@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.dial.symmetrize.networks import GRAPH, Dense, Graphwise, Linear, cloud, cloud_contract, coupled_error, dense
+from tests.dial.symmetrize.networks import ARMS, GRAPH, Corrections, Dense, Graphwise, Linear, cloud, cloud_contract, coupled_error, dense
 from tests.dial.symmetrize.networks import dimension as space
 from torsor.check import assert_equivariant, equivariance_error
 from torsor.dial.symmetrize.averages import Enumerated, Haar
@@ -15,36 +15,12 @@ from torsor.dial.symmetrize.module import Symmetrized
 from torsor.dial.symmetrize.priors import distance_from_identity
 from torsor.dial.symmetrize.symdiff import Symdiff
 from torsor.errors import GroupError, ShapeError
-from torsor.groups import SE, SO, C, D, E, O, S, T
+from torsor.groups import SE, SO, C, D, E, O, S
 from torsor.nn.noise import draw_noise
 from torsor.nn.noise_sources import DrawnNoise
 from torsor.nn.penalties import total_penalty
 from torsor.representations import Permuted, Points, Trivial, Vectors
 from torsor.symmetry import Symmetry
-
-
-class Corrections(nn.Module):
-    """Coordinates of what turns and scores of what is permuted, from a network that respects nothing."""
-
-    def __init__(self, group, points=4, constant=False, noise=0):
-        super().__init__()
-        factors = getattr(group, "factors", (group,))
-        self.factors = [f for f in factors if not isinstance(f, T)]
-        self.constant, d = constant, space(group)
-        widths = [points if isinstance(f, S) else f.dim for f in self.factors]
-        self.widths, self.noise_features = widths, noise
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            self.inner = nn.Linear(points * d + points**2 + noise, 16).double()
-            self.outer = nn.Linear(16, sum(widths)).double()
-
-    def forward(self, positions, edges, mask=None, noise=None):
-        if mask is not None:
-            positions, edges = positions * mask[..., None], edges * (mask[:, None] & mask[:, :, None])
-        flat = [positions.flatten(1), edges.flatten(1), *(() if noise is None else (noise,))]
-        y = self.outer(torch.tanh(self.inner(torch.cat(flat, -1)))) * (0.0 if self.constant else 1.0)
-        found = torch.split(y, self.widths, -1)
-        return found if len(found) > 1 else found[0]
 
 
 class Equivariant(nn.Module):
@@ -59,12 +35,6 @@ class Equivariant(nn.Module):
 
 # -- every arm keeps the promises ---------------------------------------------------------------------------------------------------------
 
-ARMS = {
-    "average": lambda contract: Haar(contract),
-    "symdiff": lambda contract: Symdiff(contract, Corrections(contract.group)),
-    "same noise": lambda contract: SameNoise(Haar(contract)),
-    "test-time average": lambda contract: Phased(Identity(contract), Haar(contract)),
-}
 SYMDIFF = [SO(2), O(2), SO(3), O(3), S(), O(3) * S(), SO(3) * S(), SE(3), E(3), SE(2), SE(3) * S()]
 
 
@@ -401,56 +371,6 @@ def test_corrections_of_permutations_are_trained(generator):
     module(**cloud(generator, masked=True)).square().sum().backward()
     assert module.sampler.network.outer.weight.grad.abs().max() > 1e-8
     assert module.penalty().isfinite()
-
-
-# -- degenerate inputs --------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["one point", "coincident", "collinear", "nothing valid", "zero edges"])
-@pytest.mark.parametrize("arm", ARMS)
-def test_degenerate_inputs_are_finite(kind, arm, generator):
-    inputs = cloud(generator, masked=True)
-    if kind == "one point":
-        inputs["mask"][:, 1:] = False
-    if kind == "nothing valid":
-        inputs["mask"][:] = False
-    if kind == "coincident":
-        inputs["positions"][:] = 1.0
-    if kind == "collinear":
-        inputs["positions"][..., 1:] = 0.0
-    if kind == "zero edges":
-        inputs["edges"][:] = 0.0
-    inputs["positions"].requires_grad_()
-    module = Symmetrized(dense(), ARMS[arm](cloud_contract(E(3) * S())), samples=1)
-    y = module(**inputs, **module.draw(inputs, generator))
-    y.square().sum().backward()
-    assert y.isfinite().all()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
-    assert inputs["positions"].grad.isfinite().all()
-    with torch.no_grad():
-        inputs["positions"].requires_grad_(False)
-        assert coupled_error(module.eval(), inputs, generator) < 1e-10
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_noise_and_elements_of_half_precision_inputs_are_kept_in_single(dtype, generator):
-    inputs = {name: x.to(dtype) if x.is_floating_point() else x for name, x in cloud(generator, masked=True).items()}
-    module = Symmetrized(dense().to(dtype), Haar(cloud_contract(E(3) * S())), samples=2)
-    noise = module.draw(inputs, generator)
-    assert noise["haar_0"].dtype == torch.float32
-    y = module(**inputs, **noise)
-    assert y.dtype == dtype
-    assert y.isfinite().all()
-    elements = module.sampler(inputs, noise, 2).elements
-    q = E(3).linear(elements[0])
-    assert (q.mT @ q - torch.eye(3)).abs().max() < 1e-5
-    assert torch.equal(elements[1].sort(-1).values, torch.arange(4).expand(2, 2, 4))
-
-
-def test_a_single_place_is_permuted_by_nothing(generator):
-    module = Symmetrized(dense(3, 1), Haar(cloud_contract(S())), samples=2)
-    inputs = cloud(generator, points=1)
-    torch.testing.assert_close(module(**inputs), dense(3, 1)(**inputs), rtol=0, atol=1e-12)
 
 
 # -- phases and refusals ------------------------------------------------------------------------------------------------------------------
