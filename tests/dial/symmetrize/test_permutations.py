@@ -35,6 +35,19 @@ def test_inverse_of_the_order_sorts_the_scores(generator):
     assert torch.equal(ordered, scores.sort(-1, descending=True).values)
 
 
+@pytest.mark.parametrize(("dtype", "score"), [(torch.bfloat16, 0.5), (torch.float32, 33.0)], ids=str)
+def test_noise_added_to_scores_leaves_ties_to_the_order_of_nodes_and_a_second_key_does_not(dtype, score, generator):
+    ties = torch.rand(6000, 4, generator=generator)
+    places = torch.arange(4)
+    # as published: uniform noise of 1e-6, which these numbers have no digits for
+    added = (torch.full((6000, 4), score, dtype=dtype) + (1e-6 * ties).to(dtype)).argsort(dim=-1, descending=True, stable=True)
+    assert (added == places).all()
+    order = descending_order(normalised_scores(torch.full((6000, 4), score, dtype=dtype)), ties)
+    counts = torch.unique(order, dim=0, return_counts=True)[1]
+    assert len(counts) == 24
+    assert (counts - 250).abs().max() < 5 * 250**0.5
+
+
 @pytest.mark.parametrize("kind", ["random", "equal", "zero", "huge", "tiny", "two values"])
 def test_order_is_a_permutation_for_every_score_vector(kind, generator):
     scores = {
