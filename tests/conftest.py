@@ -24,3 +24,10 @@ def shared_data() -> Path:
     if not (folder / "MANIFEST.tsv").is_file():
         pytest.skip(f"no real data in {folder}: set TORSOR_DATA to a folder that holds them")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler(request: pytest.FixtureRequest) -> None:
+    """Let a test that compiles begin with an empty cache: the compiler gives up on code that other tests have made it compile too often."""
+    if request.node.get_closest_marker("compile"):
+        torch.compiler.reset()
