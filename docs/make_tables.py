@@ -109,8 +109,8 @@ def missing(names: Sequence[str], runs: Sequence[Sequence[Record]]) -> str:
 
 
 def _compared(record: Record) -> list[str]:
-    """Our metrics that have a published figure or a baseline."""
-    known = {figure.metric for figure in record.published}.union(*record.baselines.values())
+    """Our metrics that have a published figure or a baseline; of untrained networks all that have a unit, controls among them."""
+    known = {figure.metric for figure in record.published}.union(*record.baselines.values(), () if record.steps else record.units)
     return [metric for metric in record.ours if metric in known]
 
 
