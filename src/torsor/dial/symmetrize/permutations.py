@@ -80,15 +80,16 @@ def soft_order(
         rounds: how often rows and columns are normalised.
         mask: the valid places.
     """
-    logits = -(scores.unsqueeze(-1) - scores.gather(-1, order).unsqueeze(-2)).abs() / temperature
+    near = torch.exp(-(scores.unsqueeze(-1) - scores.gather(-1, order).unsqueeze(-2)).abs() / temperature)
     if mask is not None:
-        pairs = mask.unsqueeze(-1) & mask.unsqueeze(-2)
-        itself = torch.eye(mask.shape[-1], dtype=torch.bool, device=mask.device)
-        logits = logits.where(pairs, -torch.inf).where(pairs | ~itself, 0)
+        itself = torch.eye(mask.shape[-1], dtype=near.dtype, device=mask.device)
+        near = near.where(mask.unsqueeze(-1) & mask.unsqueeze(-2), itself)
+    # every row and column holds a one, the node itself, so that no sum is near zero and no logarithm is needed
+    columns = torch.ones_like(scores).unsqueeze(-1)
     for _ in range(rounds):
-        logits = logits - logits.logsumexp(-1, keepdim=True)
-        logits = logits - logits.logsumexp(-2, keepdim=True)
-    return logits.exp()
+        rows = 1 / (near @ columns)
+        columns = 1 / (near.mT @ rows)
+    return rows * near * columns.mT
 
 
 def order_entropy(soft: Float[Tensor, "*batch n n"], mask: Bool[Tensor, "*batch n"] | None = None) -> Float[Tensor, "*batch"]:
