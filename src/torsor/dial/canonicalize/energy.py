@@ -19,11 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torsor.dial.symmetrize.base import Draws, Sampler
+from torsor.dial.symmetrize.base import Draws, Sampler, repeated
 from torsor.errors import GroupError, ShapeError
 from torsor.groups import FiniteGroup
 from torsor.groups.base import Element
-from torsor.nn.noise_sources import NoiseSource
 from torsor.symmetry import Symmetry
 
 
@@ -47,11 +46,6 @@ class EnergySampler(Sampler):
                 raise GroupError(f"{symmetry.group} has no list of elements: give a finite group such as C(4), D(4) or S(5)")
         self.energy = energy
         self.prior = prior
-        self.noise = {}
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
 
     def _elements(self, inputs: Mapping[str, Any]) -> tuple[Element, ...]:
         """All elements of the group, `[k, *element]` for each factor, identity first."""
@@ -64,8 +58,7 @@ class EnergySampler(Sampler):
         elements, items = self._elements(inputs), self.at_rest(inputs, 1)[0].shape[0]
         order = len(elements[0])
         every = self.element([e.repeat(items, *(1,) * (e.ndim - 1)) for e in elements])
-        copies = {name: x.repeat_interleave(order, 0) if isinstance(x, Tensor) else x for name, x in inputs.items()}
-        energies: Tensor = self.energy(**self.symmetry.transform(self.symmetry.group.inverse(every), copies))
+        energies: Tensor = self.energy(**self.symmetry.transform(self.symmetry.group.inverse(every), repeated(inputs, order)))
         if energies.numel() != items * order:
             raise ShapeError(f"the energy of {items * order} inputs is {list(energies.shape)}: give one number for each, [b] or [b, 1]")
         return energies.to(torch.promote_types(energies.dtype, torch.float32)).reshape(items, order).softmax(-1)

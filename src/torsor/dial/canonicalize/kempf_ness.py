@@ -23,11 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
+from torsor.dial.symmetrize.base import Draws, OneFactorSampler, Sampler, noise_dtype, one_factor
 from torsor.dial.symmetrize.phases import PhaseFrame, turning_inputs
 from torsor.errors import GroupError
 from torsor.groups import SL2, SO, Product
-from torsor.nn.noise_sources import NoiseSource
 from torsor.representations import BinaryForms, Representation, Vectors
 from torsor.representations.tables import Array, Table
 from torsor.symmetry import Symmetry
@@ -51,7 +50,7 @@ def symmetric_table(degree: int) -> Array:
     return np.stack((np.diag(2 * powers - degree), exchange))
 
 
-class KempfNess(Sampler):
+class KempfNess(OneFactorSampler):
     """Elements of SL(2, R) that take the point of least norm on the orbit of the input to the input.
 
     For `Vectors()` alone the least norm has a closed form; with `BinaryForms` it is found by Newton's method, and its derivatives by two
@@ -78,12 +77,8 @@ class KempfNess(Sampler):
         rotations: Callable[[Symmetry], Sampler] | None = PhaseFrame,
         sources: Sequence[str] | None = None,
     ) -> None:
-        found = [i for i, factor in enumerate(symmetry.factors) if factor == SL2()]
-        if len(found) != 1:
-            raise GroupError(f"{symmetry.group} has {len(found)} factors SL2: the point of least norm is that of an orbit of SL2")
-        self.factor = found[0]
-        super().__init__(symmetry, [i == self.factor for i in range(len(symmetry.factors))])
-        self.noise = {}
+        said = "SL2: the point of least norm is that of an orbit of SL2"
+        super().__init__(symmetry, one_factor(symmetry, lambda factor: factor == SL2(), said))
         self.parts = turning_inputs(symmetry, self.factor, sources)
         factors = tuple(SO(2) if i == self.factor else factor for i, factor in enumerate(symmetry.factors))
         turning = replace(symmetry, group=Product(*factors) if len(factors) > 1 else factors[0])
@@ -93,27 +88,15 @@ class KempfNess(Sampler):
                 f"{type(self.rotations).__name__} has noise, which SL2 cannot move: give a sampler without, such as PhaseFrame"
             )
 
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
-
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:
         """The element up to rotations, times each rotation that the other sampler gives."""
         upright = self.least_norm(inputs)
         if self.rotations is None:
-            return self._draws(inputs, torch.linalg.inv(upright).unsqueeze(1), None)
-        elements = list(self.at_rest(inputs, 1))
-        elements[self.factor] = upright.unsqueeze(1)
-        moved = self.symmetry.transform(self.element([e.squeeze(1) for e in elements]), inputs)
+            return self.of_factor(inputs, torch.linalg.inv(upright).unsqueeze(1))
+        there = self.of_factor(inputs, upright.unsqueeze(1))
+        moved = self.symmetry.transform(self.element([e.squeeze(1) for e in there.each]), inputs)
         draws: Draws = self.rotations(moved, noise, samples)
-        turns = draws.elements[self.factor] if isinstance(draws.elements, tuple) else draws.elements
-        return self._draws(inputs, SL2().inverse(upright).unsqueeze(1) @ turns, draws.weights)
-
-    def _draws(self, inputs: Mapping[str, Any], matrices: Float[Tensor, "b k 2 2"], weights: Tensor | None) -> Draws:
-        """Elements with these matrices."""
-        elements = list(self.at_rest(inputs, matrices.shape[1]))
-        elements[self.factor] = matrices
-        return Draws(self.element(elements), weights)
+        return self.of_factor(inputs, SL2().inverse(upright).unsqueeze(1) @ draws.each[self.factor], draws.weights)
 
     def least_norm(self, inputs: Mapping[str, Any]) -> Float[Tensor, "b 2 2"]:
         """The positive definite P with the least norm of P x."""

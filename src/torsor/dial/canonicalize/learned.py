@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torsor.dial.symmetrize.base import Draws, Sampler
-from torsor.nn.noise_sources import FixedNoise, NoiseSource
+from torsor.nn.noise_sources import FixedNoise
 
 
 class LearnedCanonical(Sampler):
@@ -31,11 +31,6 @@ class LearnedCanonical(Sampler):
     def __init__(self, sampler: Sampler) -> None:
         super().__init__(sampler.symmetry, sampler.moving)
         self.sampler = sampler
-        self.noise = {}
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:  # noqa: ARG002
         """What the sampler gives for noise that is zero."""

@@ -41,7 +41,7 @@ class SortedCanonical(OrderSampler):
         rank, relations = self.ranks(inputs, valid), self.keys.relations(inputs, valid)
         if relations is not None:
             rank = refined(rank, relations, valid)
-        return self.draws(inputs, descending_order(-rank.double(), None, valid).unsqueeze(1))
+        return self.of_factor(inputs, descending_order(-rank.double(), None, valid).unsqueeze(1))
 
 
 def refined(rank: Int64[Tensor, "b n"], relations: Int64[Tensor, "b n n"], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n"]:

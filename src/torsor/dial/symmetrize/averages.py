@@ -88,14 +88,9 @@ class Enumerated(FactorSampler):
 
     def __init__(self, symmetry: Symmetry, moving: Sequence[bool] | None = None) -> None:
         super().__init__(symmetry, moving)
-        self.noise = {}
         for factor, is_listed in zip(symmetry.factors, self.moving, strict=True):
             if is_listed and not isinstance(factor, T | S | Planar | TC):
                 raise GroupError(f"{factor} has no list of elements: average over draws (method 'average') or over a frame")
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:  # noqa: ARG002
         """All elements, whatever number of samples is asked for; the last factor changes fastest.

@@ -11,7 +11,8 @@ Axes: b batch, k samples, n places.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torsor.errors import GroupError
+from torsor.groups import Group
 from torsor.groups.base import Element
 from torsor.nn.noise_sources import NoiseSource
 from torsor.symmetry import Actions, Exactness, Symmetry
@@ -41,17 +43,21 @@ class Draws(NamedTuple):
     penalty: Float[Tensor, ""] | None = None
 
     @property
+    def each(self) -> tuple[Element, ...]:
+        """The elements of every factor, whether there is one or more."""
+        return self.elements if isinstance(self.elements, tuple) else (self.elements,)
+
+    @property
     def leading(self) -> tuple[int, int]:
         """The b and k."""
-        first = self.elements[0] if isinstance(self.elements, tuple) else self.elements
-        b, k = first.shape[:2]
+        b, k = self.each[0].shape[:2]
         return b, k
 
 
 class Sampler(nn.Module, ABC):
     """Draws elements of a group from p(g | x), with p(g | h x) = p(h^-1 g | x).
 
-    A leaf sets `noise` (and `exactness` where it is not "coupled") and writes `draw` and `forward`.
+    A leaf writes `forward`; one with noise sets `noise` and writes `draw`; one whose promise is not "coupled" sets `exactness`.
 
     Args:
         symmetry: the contract of the network that is symmetrised: how the group acts on its inputs and output.
@@ -62,7 +68,7 @@ class Sampler(nn.Module, ABC):
         GroupError: the contract has no batch axis, or `moving` does not fit the factors.
     """
 
-    noise: Mapping[str, Actions]
+    noise: Mapping[str, Actions] = MappingProxyType({})
     """How the group acts on each tensor of noise, `[b, k, ...]`, with one action for each factor as in `Symmetry.inputs`."""
     exactness: Exactness = "coupled"
     """What a network symmetrised with it promises: "coupled" where there is noise, "exact" where there is none, "relaxed" where ties or
@@ -79,8 +85,7 @@ class Sampler(nn.Module, ABC):
                 f"moving is {self.moving}, but {symmetry.group} has {len(symmetry.factors)} factors: say of each if it is drawn"
             )
 
-    @abstractmethod
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:
+    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
         """The noise of a call, by the names of `noise`, each `[b, k, ...]`; empty where there is none.
 
         Args:
@@ -88,6 +93,7 @@ class Sampler(nn.Module, ABC):
             samples: the k.
             source: where the numbers come from; ask it for `source.normal(name, shape, device)`, never for a generator.
         """
+        return {}
 
     @abstractmethod
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:
@@ -110,6 +116,47 @@ class Sampler(nn.Module, ABC):
     def element(self, factors: Sequence[Element]) -> Element:
         """The element of the group with these elements of its factors: a tuple for a product, else the only one."""
         return tuple(factors) if len(self.symmetry.factors) > 1 else factors[0]
+
+
+class OneFactorSampler(Sampler):
+    """A sampler of one factor of the group: the network has to be equivariant to the others, or other samplers draw them (`Chained`).
+
+    Args:
+        symmetry: the contract.
+        factor: number of the factor, see `one_factor`.
+    """
+
+    def __init__(self, symmetry: Symmetry, factor: int) -> None:
+        super().__init__(symmetry, [i == factor for i in range(len(symmetry.factors))])
+        self.factor = factor
+
+    def of_factor(self, inputs: Mapping[str, Any], elements: Element, weights: Float[Tensor, "b k"] | None = None) -> Draws:
+        """Draws of these elements `[b, k, *element]` of the factor; the others rest."""
+        each = list(self.at_rest(inputs, elements.shape[1]))
+        each[self.factor] = elements
+        return Draws(self.element(each), weights)
+
+
+def one_factor(symmetry: Symmetry, fits: Callable[[Group], bool], said: str) -> int:
+    """Which factor of the group fits.
+
+    Args:
+        symmetry: the contract.
+        fits: says it of a factor.
+        said: how an error calls such factors, and why there has to be one.
+
+    Raises:
+        GroupError: none or several do.
+    """
+    found = [i for i, factor in enumerate(symmetry.factors) if fits(factor)]
+    if len(found) != 1:
+        raise GroupError(f"{symmetry.group} has {len(found)} factors {said}")
+    return found[0]
+
+
+def repeated(inputs: Mapping[str, Any], k: int) -> dict[str, Any]:
+    """Each item k times in a row."""
+    return {name: x.repeat_interleave(k, 0) if isinstance(x, Tensor) and k > 1 else x for name, x in inputs.items()}
 
 
 def noise_dtype(inputs: Mapping[str, Any]) -> torch.dtype:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
+from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype, repeated
 from torsor.errors import GroupError
 from torsor.groups.base import Element
 from torsor.nn.noise_sources import NoiseSource
@@ -65,7 +65,7 @@ class Chained(Sampler):
         rows = {name: noise[name].flatten(0, 1).unsqueeze(1) for name in self.noise}
         rest = tuple(e.flatten(0, 1) for e in self.at_rest(inputs, tracks))
         weights = torch.full((len(rest[0]),), 1 / tracks, dtype=noise_dtype(inputs), device=rest[0].device)
-        link = _Link(_repeated(inputs, tracks), rest, weights, (None,) * len(rest), ())
+        link = _Link(repeated(inputs, tracks), rest, weights, (None,) * len(rest), ())
         for stage in self.stages:
             assert isinstance(stage, Sampler)
             copies = len(link.weights) // len(weights)
@@ -75,14 +75,13 @@ class Chained(Sampler):
     def _advanced(self, link: _Link, stage: Sampler, noise: Mapping[str, Tensor]) -> _Link:
         """The chain with one more stage: k times as many rows, if that has k elements."""
         draws = stage(link.inputs, noise, 1)
-        new = draws.elements if isinstance(draws.elements, tuple) else (draws.elements,)
-        k = new[0].shape[1]
+        new, k = draws.each, draws.leading[1]
         weights = new[0].new_ones(len(new[0]), k, dtype=link.weights.dtype) / k if draws.weights is None else draws.weights
         moved = self.element([e.flatten(0, 1) for e in new])
         composed = self.symmetry.group.compose(self.element([e.repeat_interleave(k, 0) for e in link.elements]), moved)
         fresh = draws.soft or (None,) * len(new)
         return _Link(
-            self.symmetry.transform(self.symmetry.group.inverse(moved), _repeated(link.inputs, k)),
+            self.symmetry.transform(self.symmetry.group.inverse(moved), repeated(link.inputs, k)),
             composed if isinstance(composed, tuple) else (composed,),
             (link.weights.unsqueeze(1) * weights).flatten(),
             tuple(_soft(old, soft, k) for old, soft in zip(link.soft, fresh, strict=True)),
@@ -115,8 +114,3 @@ def _soft(old: Tensor | None, new: Tensor | None, k: int) -> Tensor | None:
     if new is not None:
         return new.flatten(0, 1)
     return None if old is None else old.repeat_interleave(k, 0)
-
-
-def _repeated(inputs: Mapping[str, Any], k: int) -> dict[str, Any]:
-    """Each item k times in a row."""
-    return {name: x.repeat_interleave(k, 0) if isinstance(x, Tensor) else x for name, x in inputs.items()}

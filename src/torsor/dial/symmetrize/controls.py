@@ -26,12 +26,7 @@ class Identity(Sampler):
 
     def __init__(self, symmetry: Symmetry, exactness: Exactness = "none") -> None:
         super().__init__(symmetry, (False,) * len(symmetry.factors))
-        self.noise = {}
         self.exactness = exactness
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:  # noqa: ARG002
         """One identity for each item, whatever number of samples is asked for."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torsor.dial.symmetrize.base import repeated
 from torsor.dial.symmetrize.module import Symmetrized, averaged
 from torsor.dial.symmetrize.transport import mapped
 from torsor.errors import GroupError, NonFiniteError
@@ -96,8 +97,7 @@ def _certain(module: Symmetrized, inputs: Mapping[str, Any]) -> Estimate:
 def _replicates(module: Symmetrized, inputs: Mapping[str, Any], count: int, block: int, generator: torch.Generator) -> Any:
     """Means over independent sets of samples, each tensor `[b, r, ...]`."""
     source = DrawnNoise(generator)
-    repeated = {name: x.repeat_interleave(count, 0) if isinstance(x, Tensor) else x for name, x in inputs.items()}
-    sets = module.noise(repeated, block, source)
+    sets = module.noise(repeated(inputs, count), block, source)
     noise = {name: x.reshape(-1, count * block, *x.shape[2:]) for name, x in sets.items()}
     terms, draws = module.terms(**inputs, **noise)
     weights = draws.weights

@@ -98,7 +98,7 @@ class PCAFrame(SpatialSampler):
     def __init__(self, symmetry: Symmetry, sources: Sequence[str] | None = None) -> None:
         super().__init__(symmetry, sources)
         if self.dimension > LARGEST_LISTED:
-            raise GroupError(f"a frame of {self.rotations} has 2^{self.dimension} elements, too many to list: use RandomPCAFrame")
+            raise GroupError(f"a frame of {self.rotations} has 2^{self.dimension} elements, too many to list: use 'sampled-frame'")
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:  # noqa: ARG002
         """All elements of the frame, whatever number of samples is asked for."""

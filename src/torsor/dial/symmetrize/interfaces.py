@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from torsor.dial.symmetrize.base import noise_dtype
+from torsor.dial.symmetrize.base import noise_dtype, repeated
 from torsor.errors import GroupError
 from torsor.groups import ActsOnSpace, T
 from torsor.groups.translations import Translating
@@ -108,9 +108,8 @@ class Interface(nn.Module, ABC):
         """
         first, drawn = next(x for x in inputs.values() if isinstance(x, Tensor)), noise.get(POSE)
         b, k = (len(first), 1) if drawn is None else drawn.shape[:2]
-        each = {name: x.repeat_interleave(k, 0) if isinstance(x, Tensor) and k > 1 else x for name, x in inputs.items()}
         with precise(first):
-            found = self.pose(each, None if drawn is None else drawn.flatten(0, 1))
+            found = self.pose(repeated(inputs, k), None if drawn is None else drawn.flatten(0, 1))
         return Pose(*(None if x is None else torch.unflatten(x, 0, (b, k)) for x in found))
 
 

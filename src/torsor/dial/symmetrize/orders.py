@@ -18,10 +18,10 @@ from math import factorial, prod
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
+from torsor.dial.symmetrize.base import Draws, OneFactorSampler, noise_dtype, one_factor
 from torsor.dial.symmetrize.node_keys import NodeKeys
 from torsor.dial.symmetrize.permutations import descending_order
 from torsor.dial.symmetrize.spatial import for_factor
@@ -45,8 +45,8 @@ def ranks(keys: Int64[Tensor, "b n q"]) -> Int64[Tensor, "b n"]:
     return torch.zeros_like(order).scatter(1, order, torch.nn.functional.pad(new.long().cumsum(-1), (1, 0))[:, : keys.shape[1]])
 
 
-class PlaceSampler(Sampler):
-    """A sampler of the factor that permutes: the others rest (see `Chained` for products).
+class PlaceSampler(OneFactorSampler):
+    """A sampler of the factor that permutes. Its elements take the places of an order back to its items.
 
     Args:
         symmetry: the contract, with one factor S().
@@ -56,16 +56,7 @@ class PlaceSampler(Sampler):
     """
 
     def __init__(self, symmetry: Symmetry) -> None:
-        found = [i for i, factor in enumerate(symmetry.factors) if isinstance(factor, S)]
-        if len(found) != 1:
-            raise GroupError(f"{symmetry.group} has {len(found)} factors that permute: an order needs one S()")
-        self.factor = found[0]
-        super().__init__(symmetry, [i == self.factor for i in range(len(symmetry.factors))])
-        self.noise = {}
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
+        super().__init__(symmetry, one_factor(symmetry, lambda factor: isinstance(factor, S), "that permute: an order needs one S()"))
 
     def valid(self, inputs: Mapping[str, Any]) -> Bool[Tensor, "b n"]:
         """Which places hold an item."""
@@ -79,12 +70,6 @@ class PlaceSampler(Sampler):
                 x = inputs[name]
                 return torch.ones(len(x), x.shape[axes[0]], dtype=torch.bool, device=x.device)
         raise GroupError("no input given has places to permute: give one that the contract permutes")
-
-    def draws(self, inputs: Mapping[str, Any], orders: Int64[Tensor, "b k n"], weights: Float[Tensor, "b k"] | None = None) -> Draws:
-        """Elements that take the places of each order back to its items."""
-        elements = list(self.at_rest(inputs, orders.shape[1]))
-        elements[self.factor] = orders
-        return Draws(self.element(elements), weights)
 
 
 class OrderSampler(PlaceSampler):
@@ -135,7 +120,7 @@ class OrderFrame(OrderSampler):
         most = max((len(orders) for orders in each), default=1)
         elements = torch.stack([torch.cat((orders, orders[-1:].expand(most - len(orders), -1))) for orders in each])
         weights = torch.stack([(torch.arange(most) < len(orders)).double() / len(orders) for orders in each])
-        return self.draws(inputs, elements.to(rank.device), weights.to(rank.device, noise_dtype(inputs)))
+        return self.of_factor(inputs, elements.to(rank.device), weights.to(rank.device, noise_dtype(inputs)))
 
     def _orders(self, rank: Sequence[int], valid: Sequence[bool]) -> Int64[Tensor, "k n"]:
         """All orders of one item of the batch; places that are not valid stay where they are."""
@@ -143,7 +128,7 @@ class OrderFrame(OrderSampler):
         blocks = [[place for place in places if rank[place] == r] for r in sorted({rank[place] for place in places})]
         count = prod(factorial(len(block)) for block in blocks)
         if count > self.largest:
-            raise GroupError(f"an input has {count} orders, more than {self.largest}, too many to average over: use RandomOrderFrame")
+            raise GroupError(f"an input has {count} orders, more than {self.largest}, too many to average over: use 'sampled-frame'")
         orders = torch.arange(len(rank)).repeat(count, 1)
         choices = product(*(permutations(block) for block in blocks))
         orders[:, places] = torch.tensor([[i for block in choice for i in block] for choice in choices], dtype=torch.int64)
@@ -174,4 +159,4 @@ class RandomOrderFrame(OrderSampler):
         """One order for each row of numbers."""
         tie, valid = noise["order"], self.valid(inputs)
         rank = self.ranks(inputs, valid).unsqueeze(1).expand(tie.shape)
-        return self.draws(inputs, descending_order(-rank.double(), tie, valid.unsqueeze(1).expand(tie.shape)))
+        return self.of_factor(inputs, descending_order(-rank.double(), tie, valid.unsqueeze(1).expand(tie.shape)))

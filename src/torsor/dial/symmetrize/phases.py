@@ -17,12 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
+from torsor.dial.symmetrize.base import Draws, OneFactorSampler, noise_dtype, one_factor
 from torsor.dial.symmetrize.spatial import actions_of, summands
 from torsor.dial.symmetrize.weighted import shares
 from torsor.errors import GroupError
 from torsor.groups import SO, Group
-from torsor.nn.noise_sources import NoiseSource
 from torsor.representations import BinaryForms, Representation, Vectors
 from torsor.representations.base import Action
 from torsor.representations.tables import Array, Table
@@ -59,7 +58,7 @@ def _degree(part: Representation) -> int:
     return -1 if isinstance(part, Vectors) else part.degree if isinstance(part, BinaryForms) else 0
 
 
-class PhaseFrame(Sampler):
+class PhaseFrame(OneFactorSampler):
     """The rotations of the plane that make one of the phases of the input zero, weighted by the squares of the absolute values.
 
     Exact but where nothing turns, that is where the stabiliser is the whole group, and right up to it there; continuous everywhere else.
@@ -75,17 +74,8 @@ class PhaseFrame(Sampler):
     exactness = "exact"
 
     def __init__(self, symmetry: Symmetry, sources: Sequence[str] | None = None) -> None:
-        found = [i for i, factor in enumerate(symmetry.factors) if factor == SO(2)]
-        if len(found) != 1:
-            raise GroupError(f"{symmetry.group} has {len(found)} factors SO(2): a frame of phases needs one")
-        self.factor = found[0]
-        super().__init__(symmetry, [i == self.factor for i in range(len(symmetry.factors))])
-        self.noise = {}
+        super().__init__(symmetry, one_factor(symmetry, lambda factor: factor == SO(2), "SO(2): a frame of phases needs one"))
         self.parts = turning_inputs(symmetry, self.factor, sources)
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: NoiseSource) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:  # noqa: ARG002
         """All rotations with their weights, whatever number of samples is asked for."""
@@ -97,9 +87,7 @@ class PhaseFrame(Sampler):
             for place, degree in parts
         ]
         angles, weights = (torch.cat([pair[i] for pair in found], 1) for i in range(2))
-        elements = list(self.at_rest(inputs, angles.shape[1]))
-        elements[self.factor] = SO(2).exp(angles.unsqueeze(-1))
-        return Draws(self.element(elements), shares(weights))
+        return self.of_factor(inputs, SO(2).exp(angles.unsqueeze(-1)), shares(weights))
 
 
 def turning_inputs(symmetry: Symmetry, factor: int, sources: Sequence[str] | None) -> dict[str, list[tuple[slice, int]]]:

@@ -29,11 +29,10 @@ def distance_from_identity(symmetry: Symmetry, draws: Draws, moving: tuple[bool,
         draws: the elements.
         moving: which factors were drawn.
     """
-    each = draws.elements if len(symmetry.factors) > 1 else (draws.elements,)
-    soft = draws.soft or (None,) * len(each)
+    soft = draws.soft or (None,) * len(draws.each)
     terms = [
         _distance(factor, element, matrix)
-        for factor, element, matrix, drawn in zip(symmetry.factors, each, soft, moving, strict=True)
+        for factor, element, matrix, drawn in zip(symmetry.factors, draws.each, soft, moving, strict=True)
         if drawn
     ]
     total = torch.stack(terms).sum(0)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from torsor.dial.symmetrize.base import Draws, Sampler, noise_dtype
+from torsor.dial.symmetrize.base import Draws, OneFactorSampler, noise_dtype, one_factor
 from torsor.errors import GroupError, RepresentationError
 from torsor.groups import SE, SO, E, Group, O
 from torsor.groups.motions import Motions
@@ -61,16 +61,12 @@ def spatial_factor(symmetry: Symmetry) -> int:
     Raises:
         GroupError: none or several do.
     """
-    found = [i for i, factor in enumerate(symmetry.factors) if isinstance(factor, SO | O | SE | E)]
-    if len(found) != 1:
-        raise GroupError(f"{symmetry.group} has {len(found)} factors that turn space: a frame needs one of SO(d), O(d), SE(d) and E(d)")
-    return found[0]
+    said = "that turn space: a frame needs one of SO(d), O(d), SE(d) and E(d)"
+    return one_factor(symmetry, lambda factor: isinstance(factor, SO | O | SE | E), said)
 
 
-class SpatialSampler(Sampler):
+class SpatialSampler(OneFactorSampler):
     """A sampler of the factor that turns space.
-
-    The other factors rest: the network has to be equivariant to them, or another sampler draws them (see `Chained`).
 
     Args:
         symmetry: the contract, with one factor SO(d), O(d), SE(d) or E(d).
@@ -81,9 +77,7 @@ class SpatialSampler(Sampler):
     """
 
     def __init__(self, symmetry: Symmetry, sources: Sequence[str] | None = None) -> None:
-        self.factor = spatial_factor(symmetry)
-        super().__init__(symmetry, [i == self.factor for i in range(len(symmetry.factors))])
-        self.noise = {}
+        super().__init__(symmetry, spatial_factor(symmetry))
         self.sources = tuple(self._default_sources() if sources is None else sources)
         for name in self.sources:
             if not self._carries(name):
@@ -106,10 +100,6 @@ class SpatialSampler(Sampler):
     def proper(self) -> bool:
         """Whether the group has no reflections."""
         return isinstance(self.rotations, SO | SE)
-
-    def draw(self, inputs: Mapping[str, Any], samples: int, source: Any) -> dict[str, Tensor]:  # noqa: ARG002
-        """No noise."""
-        return {}
 
     def _default_sources(self) -> list[str]:
         """All points; all vectors where there are no points."""
@@ -168,11 +158,8 @@ class SpatialSampler(Sampler):
         weights: Float[Tensor, "b k"] | None = None,
     ) -> Draws:
         """Elements with these rotations, that take the origin to the centre where the group translates."""
-        elements = list(self.at_rest(inputs, rotations.shape[1]))
-        group = self.rotations
-        shifts = centre.unsqueeze(1).expand(*rotations.shape[:2], self.dimension)
-        elements[self.factor] = group.assemble(rotations, shifts) if isinstance(group, Motions) else rotations
-        return Draws(self.element(elements), weights)
+        group, shifts = self.rotations, centre.unsqueeze(1).expand(rotations.shape[:-1])
+        return self.of_factor(inputs, group.assemble(rotations, shifts) if isinstance(group, Motions) else rotations, weights)
 
 
 class _Part(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torsor.dial.symmetrize.averages import FactorSampler, Haar
-from torsor.dial.symmetrize.base import Draws, noise_dtype
+from torsor.dial.symmetrize.base import Draws, noise_dtype, repeated
 from torsor.dial.symmetrize.permutations import descending_order, normalised_scores, order_entropy, soft_order
 from torsor.dial.symmetrize.spatial import for_factor
 from torsor.dial.symmetrize.transport import argument_names
@@ -85,12 +85,10 @@ class Symdiff(FactorSampler):
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:
         """The Haar draws times the corrections."""
-        uniform = self.haar(inputs, noise, samples).elements
-        first, *_ = each = uniform if isinstance(uniform, tuple) else (uniform,)
-        batch, k = first.shape[:2]
-        flat = [e.flatten(0, 1) for e in each]
-        repeated = {name: x.repeat_interleave(k, 0) if isinstance(x, Tensor) else x for name, x in inputs.items()}
-        upright = self.symmetry.transform(self.symmetry.group.inverse(self.element(flat)), repeated)
+        uniform: Draws = self.haar(inputs, noise, samples)
+        batch, k = uniform.leading
+        flat = [e.flatten(0, 1) for e in uniform.each]
+        upright = self.symmetry.transform(self.symmetry.group.inverse(self.element(flat)), repeated(inputs, k))
         numbers = self._numbers({**upright, **({"noise": noise[EXTRA].flatten(0, 1)} if self.noise_features else {})})
         soft: list[Tensor | None] = [None] * len(flat)
         penalties = []

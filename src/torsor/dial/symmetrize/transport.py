@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torsor.dial.symmetrize.base import repeated
 from torsor.dial.symmetrize.straight_through import Relaxation, softened
 from torsor.errors import GroupError
 from torsor.groups.base import Element
@@ -111,7 +112,7 @@ def _slices(total: int, step: int) -> list[slice]:
 def _items(inputs: Mapping[str, Any], k: int, rows: slice, total: int) -> dict[str, Any]:
     """Some rows of the inputs with k copies of each item in a row; no copy is made of what is not used."""
     if rows.stop - rows.start == total:
-        return {name: x.repeat_interleave(k, 0) if isinstance(x, Tensor) and k > 1 else x for name, x in inputs.items()}
+        return repeated(inputs, k)
     return {
         name: x[torch.arange(rows.start, rows.stop, device=x.device) // k] if isinstance(x, Tensor) else x for name, x in inputs.items()
     }

@@ -153,7 +153,7 @@ class WeightedOrderFrame(PlaceSampler):
         gaps = gaps.where(inner.unsqueeze(1), torch.inf)
         least = gaps.amin(-1) if gaps.shape[-1] else gaps.new_full(gaps.shape[:-1], torch.inf)
         weights = shares(torch.where(least.isfinite(), least, 1))
-        return self.draws(inputs, self._orders(heights.detach(), valid.unsqueeze(1).expand(heights.shape)), weights)
+        return self.of_factor(inputs, self._orders(heights.detach(), valid.unsqueeze(1).expand(heights.shape)), weights)
 
     def _heights(self, inputs: Mapping[str, Any]) -> Float[Tensor, "b m n"]:
         """Each item along each direction."""
