@@ -12,11 +12,12 @@ from torsor.dial.symmetrize.averages import Enumerated, Haar
 from torsor.dial.symmetrize.chain import Chained
 from torsor.dial.symmetrize.config import SymmetrizedConfig
 from torsor.dial.symmetrize.controls import Identity, Phased, SameNoise
-from torsor.dial.symmetrize.frames import PCAFrame
+from torsor.dial.symmetrize.frames import PCAFrame, RandomPCAFrame
 from torsor.dial.symmetrize.learned import Learned, LearnedConfig
 from torsor.dial.symmetrize.module import Symmetrized
-from torsor.dial.symmetrize.orders import OrderFrame
+from torsor.dial.symmetrize.orders import OrderFrame, RandomOrderFrame
 from torsor.dial.symmetrize.symdiff import Symdiff
+from torsor.dial.symmetrize.weighted import WeightedFrame
 from torsor.errors import GroupError, SignatureError, UnknownNameError
 from torsor.groups import SE, SL2, SO, TC, C, E, Lorentz, O, S, T
 from torsor.models.egnn import EGNN
@@ -38,6 +39,8 @@ EXPECTED = {
     "auto": {"clouds": Learned, "particles": Haar, "graphs": Learned, "vectors": Haar},
     "average": dict.fromkeys(SIGNATURES, Haar),
     "frame": {"clouds": Chained, "particles": PCAFrame, "graphs": OrderFrame, "vectors": PCAFrame},
+    "sampled-frame": {"clouds": Chained, "particles": RandomPCAFrame, "graphs": RandomOrderFrame, "vectors": RandomPCAFrame},
+    "weighted-frame": {"clouds": Chained, "particles": WeightedFrame, "vectors": WeightedFrame},
     "symdiff": dict.fromkeys(SIGNATURES, Symdiff),
     "tta": dict.fromkeys(SIGNATURES, Phased),
     "enumerate": {"graphs": Enumerated},
@@ -56,14 +59,14 @@ def test_every_method_serves_the_families_it_should_and_keeps_its_promise(method
     signature = SIGNATURES[kind]
     config = SymmetrizedConfig(method=method, model=SMALL[kind], samples=2, evaluation_samples=2)
     if kind not in EXPECTED[method]:
-        with pytest.raises(GroupError, match="has no list of elements"):
+        with pytest.raises(GroupError, match="has none of one item" if method == "weighted-frame" else "has no list of elements"):
             config.build(signature)
         return
     module, inputs = config.build(signature).double().eval(), example(signature, generator)
     for p in module.base.parameters():  # the last layer starts near zero
         p.data += 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
     assert type(module.sampler) is EXPECTED[method][kind]
-    assert module.symmetry.exactness == ("exact" if method in ("frame", "enumerate") else "coupled")
+    assert module.symmetry.exactness == ("exact" if method in ("frame", "weighted-frame", "enumerate") else "coupled")
     size = module(**inputs).detach().abs().max()
     assert size > 1e-3
     assert coupled_error(module, inputs, generator) < 1e-10 * max(1.0, float(size))

@@ -144,6 +144,21 @@ def test_some_direction_in_general_position_tells_all_points_apart():
     assert heights.sort(0).values.diff(dim=0).amin(0).max() > 1e-3
 
 
+def test_directions_for_fewer_points_are_the_first_of_those_for_more():
+    few, more = (directions_in_general_position(points, 3) for points in (3, 7))
+    assert len(few) == 7
+    assert len(more) == 43
+    assert torch.equal(few, more[:7])
+
+
+def test_directions_of_its_own_are_those_in_general_position(generator):
+    x = {"positions": cloud(generator, batch=2, points=4, dimension=2)}
+    given = WeightedOrderFrame(PERMUTED, directions_in_general_position(4, 2))
+    own = WeightedOrderFrame(PERMUTED)
+    assert torch.equal(own(x, {}, 1).elements, given(x, {}, 1).elements)
+    assert torch.equal(own(x, {}, 1).weights, given(x, {}, 1).weights)
+
+
 def test_order_by_values_jumps_where_two_items_change_places_and_the_weighted_does_not(generator):
     x = {"positions": cloud(generator, batch=1, points=4, dimension=2)}
     contract = Symmetry(S(), {"positions": Permuted(1)}, Trivial())
@@ -173,11 +188,12 @@ def test_weighted_frames_of_space_and_places_are_exact_and_continuous_together(g
     assert probe(module, eigenvalue_crossing(x, "positions")).jump < 1e-6
 
 
-def test_weighted_orders_skip_places_behind_the_mask(generator):
+@pytest.mark.parametrize("directions", [None, directions_in_general_position(6, 2)], ids=["own", "given"])
+def test_weighted_orders_skip_places_behind_the_mask(directions, generator):
     x = cloud(generator, batch=1, points=4, dimension=2)
     wide = torch.cat((x, torch.zeros(1, 2, 2, **DOUBLE)), 1)
     mask = torch.arange(6).unsqueeze(0) < 4
-    module = Symmetrized(Plain(6, 2), WeightedOrderFrame(PERMUTED, directions_in_general_position(6, 2)))
+    module = Symmetrized(Plain(6, 2), WeightedOrderFrame(PERMUTED, directions))
     alone, padded = module(positions=x, mask=mask[:, :4]), module(positions=wide, mask=mask)
     torch.testing.assert_close(padded[:, :4], alone, rtol=0, atol=1e-10)
 
@@ -220,6 +236,7 @@ def test_weighted_averages_compile_whole(generator):
     for module in (
         Symmetrized(Plain(3, 3), WeightedFrame(cloud_contract(E(3)))),
         Symmetrized(Plain(3, 3), WeightedOrderFrame(PERMUTED, directions_in_general_position(3, 3))),
+        Symmetrized(Plain(3, 3), WeightedOrderFrame(PERMUTED)),
     ):
         compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), module(x), rtol=0, atol=1e-10)

@@ -13,21 +13,36 @@ from torsor.dial.symmetrize.averages import Enumerated, Haar
 from torsor.dial.symmetrize.base import Sampler
 from torsor.dial.symmetrize.chain import Chained
 from torsor.dial.symmetrize.controls import Identity, Phased
-from torsor.dial.symmetrize.frames import PCAFrame
+from torsor.dial.symmetrize.frames import PCAFrame, RandomPCAFrame
 from torsor.dial.symmetrize.learned import LearnedConfig
 from torsor.dial.symmetrize.node_keys import DistanceKeys, LaplacianKeys, NodeKeys, ValueKeys
-from torsor.dial.symmetrize.orders import OrderFrame
-from torsor.dial.symmetrize.spatial import actions_of
+from torsor.dial.symmetrize.orders import OrderFrame, RandomOrderFrame
+from torsor.dial.symmetrize.phases import PhaseFrame, turning_parts
+from torsor.dial.symmetrize.spatial import actions_of, spatial_factor
 from torsor.dial.symmetrize.symdiff import Symdiff
+from torsor.dial.symmetrize.weighted import WeightedFrame, WeightedOrderFrame
 from torsor.errors import GroupError, unknown_name
 from torsor.groups import SL2, SO, TC, O, S, T
 from torsor.groups.motions import Motions
 from torsor.groups.planar import Planar
-from torsor.representations import Pairs, Permuted, Points
+from torsor.representations import Pairs, Permuted, Points, Trivial
 from torsor.signatures import Graphs, PointClouds
-from torsor.symmetry import Exactness, Symmetry
+from torsor.symmetry import Symmetry
 
-Method = Literal["auto", "probabilistic", "average", "enumerate", "frame", "canonical", "symdiff", "augment", "tta", "none"]
+Method = Literal[
+    "auto",
+    "probabilistic",
+    "average",
+    "enumerate",
+    "frame",
+    "sampled-frame",
+    "weighted-frame",
+    "canonical",
+    "symdiff",
+    "augment",
+    "tta",
+    "none",
+]
 
 
 @dataclass(frozen=True)
@@ -36,23 +51,26 @@ class Choice:
 
     Args:
         symmetry: the contract that is wanted.
-        moving: for each factor whether it has to be drawn.
+        own: the contract of the network, if it has one.
         signature: what the network is fed, where that is known.
         law: settings of a learned law.
         network: the correcting network of "symdiff".
         antithetic: of Haar draws.
         stratified: of Haar draws.
-        exactness: what the network promises by itself.
     """
 
     symmetry: Symmetry
-    moving: tuple[bool, ...]
+    own: object | None = None
     signature: object | None = None
     law: LearnedConfig = field(default_factory=LearnedConfig)
     network: nn.Module | None = None
     antithetic: bool = False
     stratified: bool = False
-    exactness: Exactness = "none"
+
+    @property
+    def moving(self) -> tuple[bool, ...]:
+        """For each factor whether it has to be drawn."""
+        return unsettled(self.symmetry, self.own)
 
     def sampler(self, method: str) -> Sampler:
         """The sampler of a method.
@@ -70,7 +88,9 @@ class Choice:
             "probabilistic": self._probabilistic,
             "average": self._average,
             "enumerate": lambda: Enumerated(self.symmetry, self.moving),
-            "frame": self._frame,
+            "frame": lambda: self._chained(PCAFrame, OrderFrame),
+            "sampled-frame": lambda: self._chained(RandomPCAFrame, RandomOrderFrame),
+            "weighted-frame": lambda: self._chained(_weighted_in_space, self._weighted_order),
             "canonical": self._canonical,
             "symdiff": self._symdiff,
             "augment": lambda: Phased(self._average(), self._none()),
@@ -80,7 +100,7 @@ class Choice:
         return makers[method]()
 
     def _none(self) -> Sampler:
-        return Identity(self.symmetry, self.exactness)
+        return Identity(self.symmetry, self.symmetry.exactness if self.symmetry == self.own else "none")
 
     def _average(self) -> Sampler:
         return Haar(self.symmetry, self.moving, antithetic=self.antithetic, stratified=self.stratified)
@@ -107,9 +127,6 @@ class Choice:
             )
         return Symdiff(self.symmetry, self.network, self.moving)
 
-    def _frame(self) -> Sampler:
-        return self._chained(PCAFrame, OrderFrame)
-
     def _canonical(self) -> Sampler:
         """A learned pose without noise where there is an interface, else principal axes and sorted keys."""
         if self._has_interface():
@@ -121,7 +138,6 @@ class Choice:
         first: list[Sampler] = []
         last: list[Sampler] = []
         for i, factor in enumerate(self.symmetry.factors):
-            alone = tuple(j == i for j in range(len(self.moving)))
             if not self.moving[i]:
                 continue
             if isinstance(factor, S):
@@ -129,13 +145,35 @@ class Choice:
             elif isinstance(factor, SO | O | Motions):
                 first.append(in_space(self.symmetry))
             elif isinstance(factor, T | Planar | TC):
-                first.append(Enumerated(self.symmetry, alone))
+                first.append(Enumerated(self.symmetry, [j == i for j in range(len(self.moving))]))
             elif isinstance(factor, SL2):
                 first.append(KempfNess(self.symmetry))
             else:
                 raise GroupError(f"{factor} has no frame: give a sampler of your own in place of the method")
         stages = [*first, *last]
         return stages[0] if len(stages) == 1 else Chained(*stages)
+
+    def _weighted_order(self, symmetry: Symmetry, keys: NodeKeys) -> Sampler:
+        """Orders of the numbers that items carry; where space turns these, an earlier sampler has put them upright."""
+        if isinstance(keys, LaplacianKeys):
+            raise GroupError(
+                f"a weighted frame orders items by their numbers, and {keys.source!r} has none of one item: use 'sampled-frame'"
+            )
+        for i, factor in enumerate(symmetry.factors):
+            if not self.moving[i] and not isinstance(actions_of(symmetry, keys.source, i), Trivial):
+                raise GroupError(
+                    f"a weighted frame orders {keys.source!r}, which {factor} moves, and {factor} is left to the network: "
+                    "use 'sampled-frame'"
+                )
+        return WeightedOrderFrame(symmetry, sources=(keys.source,))
+
+
+def _weighted_in_space(symmetry: Symmetry) -> Sampler:
+    """A frame of points or vectors; of phases in the plane where binary forms turn, too."""
+    i = spatial_factor(symmetry)
+    factor = symmetry.factors[i]
+    forms = factor == SO(2) and any(d > 0 for x in symmetry.inputs for _, d in turning_parts(actions_of(symmetry, x, i), factor))
+    return PhaseFrame(symmetry) if forms else WeightedFrame(symmetry)
 
 
 def keys_of(symmetry: Symmetry, factor: int) -> NodeKeys:
@@ -160,12 +198,12 @@ def keys_of(symmetry: Symmetry, factor: int) -> NodeKeys:
     raise GroupError(f"no input of the contract has places that {symmetry.factors[factor]} permutes")
 
 
-def unsettled(symmetry: Symmetry, own: Symmetry | None) -> tuple[bool, ...]:
+def unsettled(symmetry: Symmetry, own: object | None) -> tuple[bool, ...]:
     """For each factor of a group whether a network has still to be made equivariant to it.
 
     Args:
         symmetry: the contract that is wanted.
         own: the contract of the network, if it has one.
     """
-    settled: Sequence[object] = own.factors if own is not None and own.exactness == "exact" else ()
+    settled: Sequence[object] = own.factors if isinstance(own, Symmetry) and own.exactness == "exact" else ()
     return tuple(factor not in settled for factor in symmetry.factors)

@@ -48,7 +48,8 @@ class Symmetrized(nn.Module):
         seed: of the noise of a call that brings none.
 
     Raises:
-        GroupError: a number is below 1, or the sampler and the network have arguments of the same name.
+        GroupError: a number is below 1, there is a prior and nothing that learns, or the sampler and the network have arguments of the
+            same name.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Symmetrized(nn.Module):
         evaluation_samples = samples if evaluation_samples is None else evaluation_samples
         if min(samples, evaluation_samples) < 1:
             raise GroupError(f"samples is {samples} and evaluation_samples is {evaluation_samples}: give at least 1")
+        if prior and next(sampler.parameters(), None) is None:
+            raise GroupError(f"prior is {prior} but {type(sampler).__name__} learns nothing: leave it out, or use a learned law")
         contract = sampler.symmetry
         self._names = argument_names(base)
         clash = sorted(set(sampler.noise) & {*self._names, *contract.inputs})

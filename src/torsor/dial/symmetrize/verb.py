@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from torsor.dial.symmetrize.base import Sampler
-from torsor.dial.symmetrize.choice import Choice, unsettled
+from torsor.dial.symmetrize.choice import Choice
 from torsor.dial.symmetrize.controls import SameNoise
 from torsor.dial.symmetrize.learned import LearnedConfig
 from torsor.dial.symmetrize.module import Symmetrized
@@ -42,9 +42,10 @@ def symmetrize(
             the module itself makes of it.
         method: where the elements come from. "probabilistic": a learned distribution, trained with the network (point clouds and graphs);
             "average": uniform draws; "enumerate": every element of a finite group; "frame": principal axes and sorted orders, all that
-            agree; "canonical": one element, learned where there is an interface; "symdiff": uniform draws that `network` corrects;
-            "augment": uniform draws in training mode and the plain network in evaluation; "tta": the other way round; "none": the network
-            as it is; "auto": "probabilistic" where there is an interface, else "average". Or a `Sampler` of your own.
+            agree; "sampled-frame": draws of these, for inputs with symmetries, too; "weighted-frame": elements made of the points, with
+            weights under which nothing jumps; "canonical": one element, learned where there is an interface; "symdiff": uniform draws that
+            `network` corrects; "augment": uniform draws in training mode and the plain network in evaluation; "tta": the other way round;
+            "none": the network as it is; "auto": "probabilistic" where there is an interface, else "average". Or a `Sampler` of your own.
         samples: elements in training mode; methods that list their elements, "frame" for instance, do not ask.
         evaluation_samples: elements in evaluation mode; `samples` if not given. More always help.
         max_batch: items that go through the network at once; all if not given.
@@ -66,22 +67,12 @@ def symmetrize(
     wanted = own if symmetry is None else symmetry
     if not isinstance(wanted, Symmetry):
         raise GroupError(f"{type(module).__name__} has no contract: give symmetry=Symmetry(...)")
-    own = own if isinstance(own, Symmetry) else None
-    sampler = method
-    if not isinstance(sampler, Sampler):
-        choice = Choice(
-            wanted,
-            unsettled(wanted, own),
-            getattr(module, "signature", None) if signature is None else signature,
-            LearnedConfig() if law is None else law,
-            network,
-            antithetic,
-            stratified,
-            own.exactness if own is not None and symmetry is None else "none",
-        )
-        sampler = choice.sampler(sampler)
-    if prior and next(sampler.parameters(), None) is None:
-        raise GroupError(f"prior is {prior} but {type(sampler).__name__} learns nothing: leave it out, or use a learned law")
+    if isinstance(method, Sampler):
+        sampler = method
+    else:
+        fed = getattr(module, "signature", None) if signature is None else signature
+        choice = Choice(wanted, own, fed, LearnedConfig() if law is None else law, network, antithetic, stratified)
+        sampler = choice.sampler(method)
     return Symmetrized(
         module,
         SameNoise(sampler, seed) if fixed_noise else sampler,

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from torsor.dial.symmetrize.base import Draws
@@ -24,8 +24,9 @@ from torsor.dial.symmetrize.orders import PlaceSampler
 from torsor.dial.symmetrize.permutations import descending_order
 from torsor.dial.symmetrize.spatial import SpatialSampler, actions_of
 from torsor.errors import GroupError, ShapeError
-from torsor.groups.numerics import normal, unit
+from torsor.groups.numerics import unit
 from torsor.groups.special_orthogonal import section
+from torsor.nn.noise_sources import FixedNoise
 from torsor.representations import Permuted
 from torsor.symmetry import Symmetry
 
@@ -101,19 +102,25 @@ def _space(points: Float[Tensor, "b n 3"]) -> tuple[Float[Tensor, "b k 3 3"], Fl
     return axes[:, i, j], (shares(points.square().sum(-1)).unsqueeze(-1) * of_second).flatten(1)
 
 
-def directions_in_general_position(points: int, dimension: int, seed: int = 0) -> Float[Tensor, "m q"]:
+def directions_in_general_position(points: int, dimension: int, seed: int = 0, device: torch.device | str = "cpu") -> Float[Tensor, "m q"]:
     """So many unit vectors that for every set of distinct points one of them tells all points apart, in float64.
 
     A pair of points is not told apart by the vectors of one hyperplane, of which d - 1 at most are among vectors in general position. So
-    (d - 1) n (n - 1) / 2 + 1 are enough.
+    `enough_directions` are enough. Those for fewer points are the first of those for more.
 
     Args:
         points: the n, at most as many.
         dimension: the d.
         seed: of the vectors, which are normal ones of length 1.
+        device: where they go.
     """
-    count = (dimension - 1) * points * (points - 1) // 2 + 1
-    return unit(normal((count, dimension), torch.Generator().manual_seed(seed)))
+    shape = (1, enough_directions(points, dimension), dimension)
+    return unit(FixedNoise(seed).normal("directions", shape, torch.device(device))[0])
+
+
+def enough_directions(points: int, dimension: int) -> int:
+    """(d - 1) n (n - 1) / 2 + 1 for n points of R^d."""
+    return (dimension - 1) * points * (points - 1) // 2 + 1
 
 
 class WeightedOrderFrame(PlaceSampler):
@@ -124,8 +131,8 @@ class WeightedOrderFrame(PlaceSampler):
 
     Args:
         symmetry: the contract, with one factor S().
-        directions: `[m, q]`, see `directions_in_general_position`; with too few of them a cloud may have weights that are all zero, and
-            counts all orders alike.
+        directions: `[m, q]`; with too few of them a cloud may have weights that are all zero, and counts all orders alike. If not given,
+            those of `directions_in_general_position` for the points that each cloud has.
         sources: names of the inputs `[b, n, ...]` whose numbers, one after another, are the q coordinates of an item; all that are permuted
             along axis 1 if not given. They must be invariant under the other factors of the group.
 
@@ -134,9 +141,9 @@ class WeightedOrderFrame(PlaceSampler):
     """
 
     exactness = "exact"
-    directions: Tensor
+    directions: Tensor | None
 
-    def __init__(self, symmetry: Symmetry, directions: Float[Tensor, "m q"], sources: Sequence[str] | None = None) -> None:
+    def __init__(self, symmetry: Symmetry, directions: Float[Tensor, "m q"] | None = None, sources: Sequence[str] | None = None) -> None:
         super().__init__(symmetry)
         self.register_buffer("directions", directions, persistent=False)
         sets = [name for name in symmetry.inputs if actions_of(symmetry, name, self.factor) == Permuted(1)]
@@ -146,24 +153,31 @@ class WeightedOrderFrame(PlaceSampler):
 
     def forward(self, inputs: Mapping[str, Any], noise: Mapping[str, Tensor], samples: int) -> Draws:  # noqa: ARG002
         """One order for each direction, whatever number of samples is asked for."""
-        valid = self.valid(inputs)
-        heights = self._heights(inputs).where(valid.unsqueeze(1), torch.inf)
+        valid, items = self.valid(inputs), self._items(inputs)
+        directions, used = self._directions(items, valid)
+        heights = (directions.to(items) @ items.mT).where(valid.unsqueeze(1), torch.inf)
         gaps = heights.sort(-1).values.diff(dim=-1)
         inner = torch.arange(gaps.shape[-1], device=gaps.device) < valid.sum(-1, keepdim=True) - 1
         gaps = gaps.where(inner.unsqueeze(1), torch.inf)
         least = gaps.amin(-1) if gaps.shape[-1] else gaps.new_full(gaps.shape[:-1], torch.inf)
-        weights = shares(torch.where(least.isfinite(), least, 1))
+        weights = shares(torch.where(least.isfinite(), least, 1).where(used, 0))
         return self.of_factor(inputs, self._orders(heights.detach(), valid.unsqueeze(1).expand(heights.shape)), weights)
 
-    def _heights(self, inputs: Mapping[str, Any]) -> Float[Tensor, "b m n"]:
-        """Each item along each direction."""
+    def _items(self, inputs: Mapping[str, Any]) -> Float[Tensor, "b n q"]:
+        """The coordinates of each item."""
         dtype = torch.promote_types(inputs[self.sources[0]].dtype, torch.float32)
-        items = torch.cat([inputs[name].flatten(2).to(dtype) for name in self.sources], -1)
-        if items.shape[-1] != self.directions.shape[-1]:
-            raise ShapeError(
-                f"items have {items.shape[-1]} coordinates, but directions is {list(self.directions.shape)}: give [m, {items.shape[-1]}]"
-            )
-        return self.directions.to(dtype) @ items.mT
+        return torch.cat([inputs[name].flatten(2).to(dtype) for name in self.sources], -1)
+
+    def _directions(self, items: Float[Tensor, "b n q"], valid: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "m q"], Bool[Tensor, "b m"]]:
+        """The directions, and which of them count: of our own no more than the valid items need, however far they are padded."""
+        n, q = items.shape[1:]
+        if self.directions is None:
+            found = directions_in_general_position(n, q, device=items.device)
+            needed = torch.tensor([enough_directions(count, q) for count in range(n + 1)], device=items.device)
+            return found, torch.arange(len(found), device=items.device) < needed[valid.sum(-1, keepdim=True)]
+        if q != self.directions.shape[-1]:
+            raise ShapeError(f"items have {q} coordinates, but directions is {list(self.directions.shape)}: give [m, {q}]")
+        return self.directions, valid.new_ones(len(items), len(self.directions))
 
     def _orders(self, heights: Float[Tensor, "b m n"], valid: Tensor) -> Int64[Tensor, "b m n"]:
         """The items along each direction, ascending."""
