@@ -6,7 +6,7 @@ from torch import Tensor
 
 from torsor import groups
 from torsor.check import assert_equivariant
-from torsor.errors import RepresentationError, ShapeError, SignatureError
+from torsor.errors import RepresentationError, ShapeError
 from torsor.groups import Group
 from torsor.models.equivariant_mlp import EquivariantLinear, EquivariantMLP, EquivariantMLPConfig, Gated
 from torsor.representations import (
@@ -31,6 +31,10 @@ def spacetime(a: Tensor) -> Tensor:
     basis = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [1.0, 0.0]]], dtype=a.dtype)
     moved = torch.einsum("...ij,kjl,...ml->...kim", a, basis, a)
     return torch.einsum("...kim,nim->...nk", moved, basis) / 2
+
+
+SHIFTED = Commuting(Regular() @ Trivial(4), Trivial(3) @ Regular())
+"""Shifts of the rows and columns of a picture."""
 
 
 class Suite(ModelSuite):
@@ -67,6 +71,10 @@ class TestPermutations(Suite):
 
 class TestQuarterTurns(Suite):
     group, rep_in, rep_out = groups.C(4), Regular() + Vectors(), Vectors()
+
+
+class TestShiftedPictures(Suite):
+    group, rep_in, rep_out = groups.C(3) * groups.C(4), SHIFTED + Trivial(2), SHIFTED + Trivial()
 
 
 GROUPS = [
@@ -150,8 +158,8 @@ def test_network_learns_an_invariant_of_a_group_that_is_not_compact(generator):
 
 
 def test_wrong_use_is_named():
-    with pytest.raises(RepresentationError, match="factors"):
-        EquivariantMLP(groups.SO(3) * groups.S(3), Trivial(), Trivial())
+    with pytest.raises(RepresentationError, match="does not say what each factor of SO"):
+        EquivariantMLP(groups.SO(3) * groups.S(3), Vectors(), Trivial())
     with pytest.raises(RepresentationError, match="depth"):
         EquivariantMLP(groups.SO(3), Vectors(), Vectors(), depth=0)
     with pytest.raises(RepresentationError, match="hidden"):
@@ -170,7 +178,33 @@ def test_settings_build_the_network_of_a_signature(generator) -> None:
     assert model(**inputs).shape == (4, 1)
 
 
-def test_signatures_under_products_are_refused() -> None:
-    shifted = Commuting(Regular() @ Trivial(4), Trivial(3) @ Regular())
-    with pytest.raises(SignatureError, match=r"cannot tell the factors of a product apart; models of this family: .*mlp"):
-        EquivariantMLPConfig().build(FeatureVectors(groups.C(3) * groups.C(4), shifted, Trivial()))
+def test_numbers_that_the_group_permutes_have_functions_applied_one_by_one(generator) -> None:
+    group = groups.C(4)
+    gated = Gated((Regular() + Vectors() + Trivial()).on(group))
+    x = torch.randn(3, 4 + 2 + 1 + 1, generator=generator, dtype=torch.float64)
+    expected = torch.cat((torch.nn.functional.silu(x[:, :4]), x[:, 4:6] * x[:, 7:].sigmoid(), torch.nn.functional.silu(x[:, 6:7])), 1)
+    assert torch.equal(gated(x), expected)
+
+
+def test_pictures_are_convolved_and_need_no_products() -> None:
+    signature = FeatureVectors(groups.C(3) * groups.C(4), SHIFTED, Trivial(2))
+    model = EquivariantMLPConfig(channels=2, layers=1).build(signature)
+    assert sum(p.numel() for p in model.blocks.parameters()) == (2 + 2 * 12) + (2 + 2)  # means, kernels of the whole grid, biases
+    assert not list(model.blocks[0].product.parameters())
+
+
+def test_it_tells_pictures_apart_that_have_one_spectrum(generator) -> None:
+    """A picture and its mirror image have the same absolute Fourier coefficients, and no shift makes one of the other."""
+    torch.manual_seed(0)
+    model = EquivariantMLPConfig(channels=4, layers=1).build(FeatureVectors(groups.C(3) * groups.C(4), SHIFTED, Trivial()))
+    picture = torch.randn(3, 4, generator=generator)
+    pair = torch.stack((picture.flatten(), picture.flip(0, 1).flatten()))
+    with torch.no_grad():
+        one, other = model(pair)
+    assert abs(one - other) > 1e-3
+    assert torch.allclose(model(picture.roll((1, 2), (0, 1)).flatten().unsqueeze(0)), one, atol=1e-6)
+
+
+def test_a_summand_that_does_not_say_what_each_factor_does_is_refused() -> None:
+    with pytest.raises(RepresentationError, match="does not say what each factor"):
+        EquivariantMLP(groups.C(3) * groups.C(4), SHIFTED @ Trivial(2), Trivial())

@@ -6,6 +6,7 @@ from torsor.errors import RepresentationError
 from torsor.groups import Group
 from torsor.representations import (
     BinaryForms,
+    Commuting,
     Defining,
     Irreps,
     Matrix,
@@ -16,7 +17,8 @@ from torsor.representations import (
     coupling,
     equivariant_basis,
 )
-from torsor.representations.basis import part_basis
+from torsor.representations import basis as basis_module
+from torsor.representations.basis import is_permuted, part_basis
 
 N = Defining()
 COUNTS = [
@@ -136,3 +138,37 @@ def test_group_must_be_one():
 def test_problems_that_are_too_large_are_refused():
     with pytest.raises(RepresentationError, match="4096"):
         equivariant_basis(Defining() @ Defining(), Defining() @ Defining(), groups.S(9))
+
+
+PERMUTED = [
+    (groups.S(4), N @ N, N),
+    (groups.S(3), N @ N, N @ N),
+    (groups.C(4), Regular(), Trivial()),
+    (groups.D(3), Regular(), Regular()),
+    (groups.C(1), Regular(), Trivial(2)),
+    (groups.C(3) * groups.S(2), Commuting(Regular() @ Trivial(2), Trivial(3) @ N), Commuting(Regular() @ Trivial(2), Trivial(3) @ N)),
+]
+
+
+@pytest.mark.parametrize(("group", "rep_in", "rep_out"), PERMUTED, ids=lambda value: str(value))
+def test_maps_between_permuted_numbers_span_what_solving_finds(
+    group: Group, rep_in: Representation, rep_out: Representation, monkeypatch: pytest.MonkeyPatch
+):
+    bound = rep_in.on(group), rep_out.on(group)
+    assert all(is_permuted(rep, group) for rep in bound)
+    by_orbits = part_basis(*bound, group).flatten(1)
+    assert all(len(row.unique()) <= 2 for row in by_orbits)
+    monkeypatch.setattr(basis_module, "is_permuted", lambda rep, group: False)
+    solved = part_basis.__wrapped__(*bound, group).flatten(1)
+    torch.testing.assert_close(by_orbits.T @ by_orbits, solved.T @ solved, rtol=0, atol=1e-12)
+
+
+def test_what_is_not_permuted_is_seen() -> None:
+    for group, rep in (
+        (groups.C(4), Vectors()),  # signs
+        (groups.O(3), Trivial()),  # a continuous part
+        (groups.O(1), Vectors()),
+        (groups.C(3), Regular() + Vectors()),
+    ):
+        assert not is_permuted(rep.on(group), group)
+    assert is_permuted((Regular() + Trivial(2)).on(groups.C(3)), groups.C(3))

@@ -6,6 +6,8 @@ import torch
 from torsor.errors import RepresentationError
 from torsor.groups import SO, C, S
 from torsor.representations import Commuting, Defining, Regular, Trivial, Vectors, equivariant_basis
+from torsor.representations.commuting import for_each_factor
+from torsor.symmetry import Symmetry
 
 GRID = C(3) * C(4)
 SHIFTED = Commuting(Regular() @ Trivial(4), Trivial(3) @ Regular())
@@ -47,3 +49,24 @@ def test_a_single_factor_is_its_own_representation() -> None:
     rep = Commuting(Vectors()).on(SO(3))
     g = SO(3).sample(2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.equal(rep.matrix(g), g)
+
+
+def test_sums_say_what_each_factor_does(generator) -> None:
+    rep = (2 * SHIFTED + Trivial(3)).on(GRID)
+    rows, columns = for_each_factor(rep, GRID)
+    x, g = torch.randn(6, rep.dim, generator=generator, dtype=torch.float64), GRID.sample(6, generator=generator)
+    expected = rep.apply(GRID, g, x)
+    assert torch.equal(columns.apply(C(4), g[1], rows.apply(C(3), g[0], x)), expected)
+    assert torch.equal(Symmetry(GRID, {"x": (rows, columns)}, (rows, columns)).transform_output(g, x), expected)
+    assert not torch.equal(expected, x)
+
+
+def test_a_group_that_is_no_product_has_one_action() -> None:
+    rep = for_each_factor(2 * Vectors(), SO(3))
+    assert rep == (2 * Vectors()).on(SO(3))
+    assert rep.group == SO(3)
+
+
+def test_what_does_not_say_what_each_factor_does_is_refused() -> None:
+    with pytest.raises(RepresentationError, match=r"does not say what each factor of C\(3\) x C\(4\) does: give Commuting"):
+        for_each_factor(SHIFTED @ Trivial(2), GRID)

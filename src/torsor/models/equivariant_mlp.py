@@ -26,11 +26,10 @@ from torch import Tensor, nn
 from torsor.config import Settings
 from torsor.errors import RepresentationError, ShapeError
 from torsor.groups.base import Group
-from torsor.groups.product import Product
-from torsor.models import REGISTRY
 from torsor.representations import Representation, Trivial
-from torsor.representations.basis import common_group, part_basis
-from torsor.signatures import FeatureVectors, cannot_serve
+from torsor.representations.basis import common_group, is_permuted, part_basis
+from torsor.representations.commuting import for_each_factor
+from torsor.signatures import FeatureVectors
 from torsor.symmetry import Symmetry
 
 PRODUCTS_AT_START = 0.1
@@ -54,11 +53,8 @@ class EquivariantMLPConfig(Settings):
         """The model for a task's signature.
 
         Raises:
-            SignatureError: the group is a product.
             RepresentationError: a summand is too large to solve for.
         """
-        if isinstance(signature.group, Product):
-            raise cannot_serve("equivariant-mlp", signature, "it cannot tell the factors of a product apart", REGISTRY)
         return EquivariantMLP(signature.group, signature.rep_in, signature.rep_out, self.channels, self.layers)
 
 
@@ -85,6 +81,11 @@ class Constant(nn.Module):
 def is_scalar(part: Representation, group: Group) -> bool:
     """Whether the representation is one number that does not change."""
     return part.dim == 1 and len(part_basis(Trivial().on(group), part, group)) == 1
+
+
+def is_pointwise(part: Representation, group: Group) -> bool:
+    """Whether a function applied to every number commutes with the group: it leaves the numbers alone, or permutes them."""
+    return is_scalar(part, group) or is_permuted(part, group)
 
 
 def kinds(*reps: Representation) -> tuple[Representation, ...]:
@@ -153,10 +154,11 @@ class EquivariantLinear(nn.Module):
 
 
 class EquivariantProduct(nn.Module):
-    """x -> W_3 (W_1 x * W_2 x): every bilinear product of two summands that are no scalars, channel by channel, between linear layers.
+    """x -> W_3 (W_1 x * W_2 x): every bilinear product of two summands, channel by channel, between linear layers.
 
     The products of a vector with itself are the invariants from which the gates learn: the squared norm for O(n), the Minkowski product for
-    the Lorentz group, the area of a pair for SL(2).
+    the Lorentz group, the area of a pair for SL(2). Scalars and summands that the group permutes are not multiplied: they have functions
+    applied to every number instead, see `Gated`.
 
     Args:
         rep: how input and output transform, bound to its group.
@@ -167,7 +169,7 @@ class EquivariantProduct(nn.Module):
         super().__init__()
         group = common_group(rep)
         self.channels = channels
-        factors = [kind for kind in kinds(rep) if not is_scalar(kind, group)]
+        factors = [kind for kind in kinds(rep) if not is_pointwise(kind, group)]
         tables = {out: _products(factors, out, group) for out in kinds(rep)}
         tables = {out: table for out, table in tables.items() if len(table)}
         self.dims, self.sizes = [factor.dim for factor in factors], [len(table) * out.dim for out, table in tables.items()]
@@ -207,25 +209,27 @@ def _products(factors: Sequence[Representation], out: Representation, group: Gro
 
 
 class Gated(nn.Module):
-    """Scalars s -> silu(s); every other summand times sigmoid of a scalar of its own. Smooth everywhere, zero included.
+    """Numbers that the group leaves alone or permutes x -> silu(x); every other summand times sigmoid of a scalar of its own.
+
+    Smooth everywhere, zero included.
 
     Args:
-        rep: how the output transforms, bound to its group; the input has one more scalar for each summand that is none.
+        rep: how the output transforms, bound to its group; the input has one more scalar for each summand that is gated.
     """
 
     def __init__(self, rep: Representation) -> None:
         super().__init__()
         group = common_group(rep)
-        self.runs = [(mul, part.dim, is_scalar(part, group)) for mul, part in rep.parts()]
-        self.gates = sum(mul for mul, _, scalar in self.runs if not scalar)
+        self.runs = [(mul, part.dim, is_pointwise(part, group)) for mul, part in rep.parts()]
+        self.gates = sum(mul for mul, _, pointwise in self.runs if not pointwise)
         self.rep_in = rep + Trivial(self.gates) if self.gates else rep
 
     def forward(self, x: Float[Tensor, "*batch i"]) -> Float[Tensor, "*batch o"]:
         """Apply the gates."""
         features, gates = x[..., : x.shape[-1] - self.gates], x[..., x.shape[-1] - self.gates :].sigmoid()
         parts, used = [], 0
-        for part, (mul, dim, scalar) in zip(torch.split(features, [mul * dim for mul, dim, _ in self.runs], -1), self.runs, strict=True):
-            if scalar:
+        for part, (mul, dim, pointwise) in zip(torch.split(features, [mul * dim for mul, dim, _ in self.runs], -1), self.runs, strict=True):
+            if pointwise:
                 parts.append(nn.functional.silu(part))
             else:
                 gate = gates[..., used : used + mul].unsqueeze(-1)
@@ -261,26 +265,24 @@ class EquivariantMLP(nn.Module):
     """A multilayer perceptron that commutes with a group: `depth` blocks of linear maps, products and gates, then a linear map.
 
     Args:
-        group: any group but a product; it need not be compact.
-        rep_in: how the input transforms.
+        group: any group; it need not be compact.
+        rep_in: how the input transforms; under a product of groups see `for_each_factor`.
         rep_out: how the output transforms.
         hidden: how the hidden features transform; or their channels, which stand for as many scalars and copies of each summand of the
             input and output.
         depth: number of hidden layers.
 
     Raises:
-        RepresentationError: the group is a product, or a summand is too large to solve for.
+        RepresentationError: a summand is too large to solve for, or does not say what each factor of a product does.
     """
 
     def __init__(
         self, group: Group, rep_in: Representation, rep_out: Representation, hidden: Representation | int = 16, depth: int = 2
     ) -> None:
         super().__init__()
-        if isinstance(group, Product):
-            raise RepresentationError(f"EquivariantMLP acts on one axis and cannot tell the factors of {group} apart: give one group")
         if depth < 1:
             raise RepresentationError(f"depth is {depth}: give 1 or more hidden layers")
-        self.symmetry = Symmetry(group, {"x": rep_in}, output=rep_out)
+        self.symmetry = Symmetry(group, {"x": for_each_factor(rep_in, group)}, output=for_each_factor(rep_out, group))
         rep_in, rep_out = rep_in.on(group), rep_out.on(group)
         self.width = rep_in.dim
         inner = _hidden(hidden, rep_in, rep_out, group)

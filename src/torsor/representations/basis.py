@@ -67,9 +67,32 @@ def _null_space(constraints: Float[Tensor, "rows n"]) -> Float[Tensor, "k n"]:
     return basis
 
 
+@lru_cache(maxsize=256)
+def is_permuted(rep: Representation, group: Group) -> bool:
+    """Whether the group has no continuous part and does nothing to the numbers but permute them; `rep` is bound to it."""
+    matrices = _generators(rep, group)
+    zero_or_one = ((matrices == 0) | (matrices == 1)).all() and (matrices.sum(-1) == 1).all()
+    return not len(infinitesimal(rep, group)) and bool(zero_or_one)
+
+
+def _orbit_basis(out: Float[Tensor, "g o o"], into: Float[Tensor, "g i i"]) -> Float[Tensor, "k o i"]:
+    """The basis where generators permute both sides: for each orbit of pairs (row, column) a map with equal entries there alone."""
+    size_out, size_in = out.shape[-1], into.shape[-1]
+    moved = (out.argmax(-2).unsqueeze(-1) * size_in + into.argmax(-2).unsqueeze(-2)).flatten(1)
+    pairs = torch.arange(size_out * size_in)
+    first, before = pairs, torch.empty(0)
+    while not torch.equal(first, before):  # in the end the smallest pair of each orbit
+        before, first = first, torch.cat([first.unsqueeze(0), first[moved]]).amin(0)
+    maps = (first == pairs[first == pairs].unsqueeze(-1)).double()
+    basis: Tensor = maps / torch.linalg.vector_norm(maps, dim=-1, keepdim=True)
+    return basis.reshape(-1, size_out, size_in)
+
+
 @lru_cache(maxsize=1024)
 def part_basis(rep_in: Representation, rep_out: Representation, group: Group) -> Float[Tensor, "k o i"]:
     """As `equivariant_basis`, by solving for all entries at once; the representations are bound to the group.
+
+    Where a finite group permutes the numbers of both there is nothing to solve: the maps are those that are constant on orbits.
 
     The result is remembered: do not write into it.
     """
@@ -79,6 +102,8 @@ def part_basis(rep_in: Representation, rep_out: Representation, group: Group) ->
             f"maps from {rep_in} to {rep_out} have {size_out * size_in} entries, more than {LARGEST}: write them as sums of smaller parts"
         )
     out, into = _generators(rep_out, group), _generators(rep_in, group)
+    if is_permuted(rep_in, group) and is_permuted(rep_out, group):
+        return _orbit_basis(out, into)
     eye_out, eye_in = (torch.eye(size, dtype=torch.float64) for size in (size_out, size_in))
     rows = torch.einsum("kab,cd->kacbd", out, eye_in) - torch.einsum("ab,kdc->kacbd", eye_out, into)
     return _null_space(rows.reshape(-1, size_out * size_in)).reshape(-1, size_out, size_in)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from torsor.errors import RepresentationError
 from torsor.groups.base import Element, Group
+from torsor.representations.algebra import DirectSum
 from torsor.representations.base import Representation
+from torsor.representations.elementary import Trivial
 
 
 class Commuting(Representation):
@@ -53,3 +55,29 @@ class Commuting(Representation):
         matrices = [part.matrix(element) for part, element in zip(self.each, elements, strict=True)]
         dtype = reduce(torch.promote_types, (matrix.dtype for matrix in matrices))
         return reduce(torch.matmul, (matrix.to(dtype) for matrix in matrices))
+
+
+def for_each_factor(rep: Representation, group: Group) -> Representation | tuple[Representation, ...]:
+    """A representation of a group as contracts have it: one for each factor of a product, else itself.
+
+    Args:
+        rep: the representation; of a product of groups it is `Trivial`, `Commuting` or a sum of such.
+        group: the group.
+
+    Raises:
+        RepresentationError: the representation does not say what each factor of a product does.
+    """
+    factors = tuple(getattr(group, "factors", (group,)))
+    return rep.on(group) if len(factors) == 1 else _each(rep, group, factors)
+
+
+def _each(rep: Representation, group: Group, factors: tuple[Group, ...]) -> tuple[Representation, ...]:
+    """What each factor of a product does."""
+    if isinstance(rep, Trivial):
+        return tuple(Trivial(rep.dim).on(factor) for factor in factors)
+    if isinstance(rep, Commuting):
+        return rep.on(group).each
+    if isinstance(rep, DirectSum):
+        summands = (_each(part, group, factors) for part in rep.summands)
+        return tuple(DirectSum(*parts) for parts in zip(*summands, strict=True))
+    raise RepresentationError(f"{rep} does not say what each factor of {group} does: give Commuting(...), Trivial(n) or sums of them")

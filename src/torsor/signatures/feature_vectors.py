@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torsor.errors import RepresentationError
 from torsor.groups import Group
-from torsor.representations import Commuting, Representation, Trivial
-from torsor.symmetry import Actions, Exactness, Symmetry
+from torsor.representations import Representation
+from torsor.representations.commuting import for_each_factor
+from torsor.symmetry import Exactness, Symmetry
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FeatureVectors:
 
     Args:
         group: the group that acts.
-        rep_in: how it acts on the input; bound to the group if it is not yet. Of a product of groups it is `Trivial` or `Commuting`.
+        rep_in: how it acts on the input; bound to the group if it is not yet. Of a product of groups it is `Trivial`, `Commuting` or a sum.
         rep_out: how it acts on the output.
 
     Raises:
@@ -50,7 +50,7 @@ class FeatureVectors:
             exactness: what the model guarantees.
         """
         group = self.group if group is None else group
-        return Symmetry(group, {"x": _for_each(group, self.rep_in)}, _for_each(group, self.rep_out), exactness=exactness)
+        return Symmetry(group, {"x": for_each_factor(self.rep_in, group)}, for_each_factor(self.rep_out, group), exactness=exactness)
 
     def example(
         self,
@@ -69,19 +69,3 @@ class FeatureVectors:
         """
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         return {"x": torch.randn(batch, self.rep_in.dim, generator=generator, dtype=dtype, device=generator.device).to(device)}
-
-
-def _for_each(group: Group, rep: Representation) -> Actions:
-    """How each factor of the group acts.
-
-    Raises:
-        RepresentationError: the representation does not say what each factor of a product does.
-    """
-    factors = getattr(group, "factors", (group,))
-    if len(factors) == 1:
-        return rep.on(group)
-    if isinstance(rep, Trivial):
-        return (Trivial(rep.dim),) * len(factors)
-    if not isinstance(rep, Commuting):
-        raise RepresentationError(f"{rep} does not say what each factor of {group} does: give Commuting(...), or Trivial(n)")
-    return rep.on(group).each

@@ -9,7 +9,8 @@ from torsor.dial.clone.network import PLANS, ClonedNetwork
 from torsor.errors import ConfigError, SignatureError
 from torsor.groups import C, O
 from torsor.models import REGISTRY
-from torsor.representations import Regular, Trivial, Vectors
+from torsor.nn.noise import draw_noise
+from torsor.representations import Commuting, Regular, Trivial, Vectors
 from torsor.signatures import FeatureVectors, Particles, PointClouds
 from torsor.symmetry import Symmetry
 from torsor.tasks.invariant_regression import InvariantRegressionConfig
@@ -96,6 +97,20 @@ def test_regular_representations_are_cloned_too():
     report = equivariance_error(network, signature.example(4), samples=2)
     assert report.max_relative > 0
     assert report.exactness == "approximate"
+
+
+def test_every_regime_serves_a_product_of_groups():
+    shifted = Commuting(Regular() @ Trivial(3), Trivial(2) @ Regular())
+    signature = FeatureVectors(C(2) * C(3), shifted, Trivial(2))
+    inputs = signature.example(6, dtype=torch.float32)
+    for regime, plan in PLANS.items():
+        network = build(ClonedConfig(regime=regime, **SMALL), signature)
+        noise = draw_noise(network.train(), inputs, torch.Generator().manual_seed(0))
+        assert ("moves" in noise) is plan.moves
+        torch.autograd.backward(network(**inputs, **noise).square().mean())
+        report = equivariance_error(network.eval(), inputs, samples=2)
+        assert (report.max_relative < 1e-5) is (regime == "exact")
+        assert report.exactness == plan.promise
 
 
 CLOUDS = PointClouds("2x0e", "1x0e", pool="sum", points=3)

@@ -296,11 +296,8 @@ def layer_laws(
         for name, inputs in _activations(copy, list(slots), part).items():
             seen[slots[name]].append(inputs)
             plain[slots[name]] &= inputs.shape == part.shape and torch.equal(inputs, part)
-    reps = {slot: teacher.symmetry.inputs["x"] for slot, teacher in teachers.items()}
-    return {
-        slot: Gaussian(teachers[slot].inputs) if plain[slot] else matched(torch.cat(parts), reps[slot])  # type: ignore[arg-type]
-        for slot, parts in seen.items()
-    }
+    reps = {slots[name]: vars(network.get_submodule(name))["rep_in"] for name in slots}
+    return {slot: Gaussian(teachers[slot].inputs) if plain[slot] else matched(torch.cat(parts), reps[slot]) for slot, parts in seen.items()}
 
 
 def _activations(network: nn.Module, names: list[str], x: Tensor) -> dict[str, Tensor]:

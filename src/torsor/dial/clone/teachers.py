@@ -26,6 +26,7 @@ from torsor.groups.numerics import deliver, normal
 from torsor.models.equivariant_mlp import EquivariantLinear, Gated
 from torsor.representations import Defining, Representation, Trivial, equivariant_basis
 from torsor.representations.basis import common_group
+from torsor.representations.commuting import for_each_factor
 from torsor.symmetry import Symmetry
 
 DRAWS = 4096
@@ -158,8 +159,7 @@ class BasisLayer(Teacher):
         rep_in, rep_out = rep_in.on(group), rep_out.on(group)
         basis = equivariant_basis(rep_in, rep_out)
         invariants = equivariant_basis(Trivial().on(group), rep_out)[: None if bias else 0].squeeze(-1)
-        contract = Symmetry(group, {"x": rep_in}, rep_out, mask=None)
-        super().__init__(contract, rep_in.dim, len(basis) + len(invariants), rep_out.dim, bias=bias)
+        super().__init__(_contract(group, rep_in, rep_out), rep_in.dim, len(basis) + len(invariants), rep_out.dim, bias=bias)
         self.exact = basis, invariants
 
     def forward(self, x: Float[Tensor, "*b n"], tau: Float[Tensor, "*t k"]) -> Float[Tensor, "*b m"]:
@@ -284,7 +284,7 @@ def linear_teacher(rep_in: Representation, rep_out: Representation) -> ModuleTea
     """
     group = common_group(*(rep for rep in (rep_in, rep_out) if rep.group is not None))
     rep_in, rep_out = rep_in.on(group), rep_out.on(group)
-    return ModuleTeacher(EquivariantLinear(rep_in, rep_out), Symmetry(group, {"x": rep_in}, rep_out, mask=None), linear=True)
+    return ModuleTeacher(EquivariantLinear(rep_in, rep_out), _contract(group, rep_in, rep_out), (rep_in.dim,), linear=True)
 
 
 def gated_teacher(rep_in: Representation, rep_out: Representation) -> ModuleTeacher:
@@ -293,7 +293,7 @@ def gated_teacher(rep_in: Representation, rep_out: Representation) -> ModuleTeac
     rep_in, rep_out = rep_in.on(group), rep_out.on(group)
     gated = Gated(rep_out)
     block = nn.Sequential(EquivariantLinear(rep_in, gated.rep_in.on(group)), gated)
-    return ModuleTeacher(block, Symmetry(group, {"x": rep_in}, rep_out, mask=None))
+    return ModuleTeacher(block, _contract(group, rep_in, rep_out), (rep_in.dim,))
 
 
 def dense_teacher(inputs: int, outputs: int, group: Group | None = None) -> BasisLayer:
@@ -346,6 +346,11 @@ def _mean_square(teacher: Teacher, scale: float) -> float:
     generator, sizes = torch.Generator().manual_seed(0), (teacher.inputs, teacher.parameter_count)
     draws = (tuple(normal((AT_ONCE, size), generator) for size in sizes) for _ in range(DRAWS // AT_ONCE))
     return float(torch.stack([teacher(x, scale * tau).square().mean() for x, tau in draws]).mean())
+
+
+def _contract(group: Group, rep_in: Representation, rep_out: Representation) -> Symmetry:
+    """What a map of one vector promises."""
+    return Symmetry(group, {"x": for_each_factor(rep_in, group)}, for_each_factor(rep_out, group), mask=None)
 
 
 def _dimension(contract: Symmetry) -> int:
