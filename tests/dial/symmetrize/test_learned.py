@@ -43,9 +43,9 @@ def test_elements_move_with_input_and_noise(group, rotation, generator):
     require_moved(sampler, inputs, noise, generator)
 
 
-@pytest.mark.parametrize("group", [None, *IN_SPACE, *IN_PLANE])
-def test_symmetrised_network_is_equivariant_when_noise_moves_along(group, generator):
-    sampler, inputs = law(group), example(group, generator)
+@pytest.mark.parametrize(("group", "settings"), [(None, {"walk": 16}), *((group, {}) for group in (None, *IN_SPACE, *IN_PLANE))])
+def test_symmetrised_network_is_equivariant_when_noise_moves_along(group, settings, generator):
+    sampler, inputs = law(group, **settings), example(group, generator)
     module = symmetrized(sampler, signature_of(group))
     assert module.symmetry.exactness == "coupled"
     everything = {**inputs, **module.draw(inputs, generator)}
@@ -192,9 +192,9 @@ def test_automorphic_nodes_have_equal_embeddings_on_average_and_not_in_a_canonic
 # -- padding ----------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group", [None, "S() x E(3)"])
-def test_padding_changes_no_element(group, generator):
-    sampler, inputs = law(group), example(group, generator)
+@pytest.mark.parametrize(("group", "settings"), [(None, {}), (None, {"walk": 5}), ("S() x E(3)", {})])
+def test_padding_changes_no_element(group, settings, generator):
+    sampler, inputs = law(group, **settings), example(group, generator)
     noise = sampler.draw(inputs, 3, DrawnNoise(generator))
     together = elements_of(sampler, inputs, noise)
     for i, n in enumerate(LENGTHS):

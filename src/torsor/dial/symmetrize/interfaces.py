@@ -26,6 +26,7 @@ from torsor.nn.graph_isomorphism import GraphIsomorphismStack
 from torsor.nn.masked_norm import Statistics
 from torsor.nn.noise_sources import NoiseSource
 from torsor.nn.pooling import centroid
+from torsor.nn.random_walk import spread
 from torsor.nn.vector_neurons import VectorNeurons
 from torsor.representations import Permuted, Trivial, Vectors
 from torsor.representations.precision import precise
@@ -116,7 +117,9 @@ class Interface(nn.Module, ABC):
 class GraphInterface(Interface):
     """Scores of the nodes of a graph by graph isomorphism layers with a virtual node; its interface as published.
 
-    Uniform noise is added to every feature of every node but the virtual one.
+    Uniform noise is added to every feature of every node but the virtual one. It may also be spread through the graph by a random walk and
+    join the features: orders by scores that are near for near nodes bring a matrix of edges near its diagonal, and a network that sees it
+    so learns from it much sooner than from edges all over it.
 
     Args:
         signature: of the network that is symmetrised; nodes without features carry a one.
@@ -127,6 +130,7 @@ class GraphInterface(Interface):
         sees_edges: whether features of edges are seen; not so in the publication.
         statistics: of the norms, "batch" as published.
         dropout: of hidden numbers.
+        walk: steps of the random walk; 0 is none, as published.
     """
 
     gaussian = False
@@ -141,14 +145,17 @@ class GraphInterface(Interface):
         sees_edges: bool = True,
         statistics: Statistics = "batch",
         dropout: float = 0.0,
+        walk: int = 0,
     ) -> None:
         super().__init__(scale)
         self.signature = signature
         self.width = max(signature.node_features, 1)
+        self.walk = walk if scale else 0
         self.noise = {POSE: for_each(symmetry.group, Trivial(), Permuted(2))} if scale else {}
         self.sees_edges = sees_edges and signature.edge_features > 0
         edges = signature.edge_features if self.sees_edges else 0
-        self.stack = GraphIsomorphismStack(self.width, hidden, layers, edge_features=edges, statistics=statistics, dropout=dropout)
+        width = 2 * self.width if self.walk else self.width
+        self.stack = GraphIsomorphismStack(width, hidden, layers, edge_features=edges, statistics=statistics, dropout=dropout)
         self.score = nn.Linear(hidden, 1)
 
     def shape(self, inputs: Mapping[str, Any]) -> tuple[int, ...]:
@@ -160,7 +167,10 @@ class GraphInterface(Interface):
         given = graph(inputs["adjacency"], inputs.get("features"), inputs.get("edge_features"), inputs.get("mask"), self.signature)
         features = given.features if self.signature.node_features else torch.ones_like(given.adjacency[..., :1])
         if noise is not None:
-            features = (features + noise).to(features.dtype)
+            noise = noise.to(features.dtype)
+            features = features + noise
+            if self.walk:
+                features = torch.cat((features, spread(noise, given.adjacency, self.walk, given.mask)), -1)
         edges = given.edge_features if self.sees_edges else None
         scores: Tensor = self.score(self.stack(given.adjacency, features, edges, given.mask)).squeeze(-1)
         return Pose(scores, None)

@@ -191,6 +191,8 @@ class LearnedConfig(Settings):
         invariants: whether the published interfaces see features of pairs (charges) and scalars of points; they did not.
         statistics: of their norms: of the "batch", of each "item", or "none".
         dropout: in them; 0.08 for clouds, 0.1 for large graphs in the publication.
+        walk: steps of a random walk by which noise is spread through a graph before the published interface sees it, beside the noise as it
+            is; 0 in the publication. About as many as the square of the longest way through the graph.
         temperature: of soft orders; 0.01 for graphs and 0.1 for clouds if not given.
         rounds: of their normalisation.
         entropy: weight of their entropy in the loss.
@@ -208,6 +210,7 @@ class LearnedConfig(Settings):
     invariants: bool = True
     statistics: Literal["batch", "item", "none"] = "batch"
     dropout: float = 0.0
+    walk: int = 0
     temperature: float | None = None
     rounds: int = 20
     entropy: float = 0.1
@@ -217,7 +220,7 @@ class LearnedConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("rounds", 1), ("layers", 1), ("channels", 1), ("eta", 0), ("entropy", 0), ("dropout", 0)):
+        for name, least in (("rounds", 1), ("layers", 1), ("channels", 1), ("eta", 0), ("walk", 0), ("entropy", 0), ("dropout", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"LearnedConfig {name} is {getattr(self, name)}: give at least {least}")
         if self.temperature is not None and self.temperature <= 0:
@@ -260,7 +263,9 @@ class LearnedConfig(Settings):
             return NetworkInterface(network, signature, symmetry, heads, self.channels, self.eta)
         if isinstance(signature, Graphs):
             hidden = 64 if self.hidden is None else self.hidden
-            return GraphInterface(signature, symmetry, hidden, self.layers, self.eta, self.invariants, self.statistics, self.dropout)
+            return GraphInterface(
+                signature, symmetry, hidden, self.layers, self.eta, self.invariants, self.statistics, self.dropout, self.walk
+            )
         hidden = 21 if self.hidden is None else self.hidden
         return CloudInterface(signature, symmetry, heads, hidden, self.neighbours, self.eta, self.invariants, self.statistics, self.dropout)
 
