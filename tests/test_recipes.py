@@ -37,7 +37,7 @@ def test_every_recipe_is_whole_in_every_size(name: str) -> None:
         assert recipe.sizes[size].note
         assert config.train.steps <= recipe.config("full").train.steps
         assert all(figure.source and figure.value >= 0 for figure in recipe.figures(size))
-        assert recipe.figures(size)
+        assert recipe.figures(size) or any("No published figures" in note for note in recipe.notes)
 
 
 def offline(name: str) -> bool:
