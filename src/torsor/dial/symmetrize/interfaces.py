@@ -157,6 +157,10 @@ class GraphInterface(Interface):
         width = 2 * self.width if self.walk else self.width
         self.stack = GraphIsomorphismStack(width, hidden, layers, edge_features=edges, statistics=statistics, dropout=dropout)
         self.score = nn.Linear(hidden, 1)
+        self.direct = nn.Linear(self.width, 1, bias=False) if self.walk else None
+        if self.direct is not None:
+            # scores start as what was spread, and learn what to add to it
+            nn.init.zeros_(self.score.weight)
 
     def shape(self, inputs: Mapping[str, Any]) -> tuple[int, ...]:
         """One number for each feature of a node."""
@@ -166,14 +170,18 @@ class GraphInterface(Interface):
         """Scores of the nodes."""
         given = graph(inputs["adjacency"], inputs.get("features"), inputs.get("edge_features"), inputs.get("mask"), self.signature)
         features = given.features if self.signature.node_features else torch.ones_like(given.adjacency[..., :1])
+        spread_noise = None
         if noise is not None:
             noise = noise.to(features.dtype)
             features = features + noise
-            if self.walk:
-                features = torch.cat((features, spread(noise, given.adjacency, self.walk, given.mask)), -1)
+            if self.direct is not None:
+                spread_noise = spread(noise, given.adjacency, self.walk, given.mask)
+                features = torch.cat((features, spread_noise), -1)
         edges = given.edge_features if self.sees_edges else None
-        scores: Tensor = self.score(self.stack(given.adjacency, features, edges, given.mask)).squeeze(-1)
-        return Pose(scores, None)
+        scores: Tensor = self.score(self.stack(given.adjacency, features, edges, given.mask))
+        if self.direct is not None and spread_noise is not None:
+            scores = scores + self.direct(spread_noise)
+        return Pose(scores.squeeze(-1), None)
 
 
 class CloudInterface(Interface):
