@@ -18,6 +18,7 @@ from torsor.groups.numerics import normal
 from torsor.io import read_json
 from torsor.representations import Irreps, Permuted, Trivial, Vectors
 from torsor.signatures import PointClouds
+from torsor.study import shipped_studies
 from torsor.training import RunResult, TrainConfig
 
 SMALL = (
@@ -135,6 +136,10 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     tasks = capsys.readouterr().out
     assert "nbody" in tasks
     assert "egnn" not in tasks
+    assert main(["list", "studies"]) == 0
+    studies = capsys.readouterr().out
+    assert all(name in studies for name in shipped_studies())
+    assert "task tilted" in studies
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,15 @@ import pytest
 
 from tests.study.test_runner import calls, study
 from tests.study.toy import pretend
+from torsor.config import named_to_mapping
+from torsor.dial.clone.config import ClonedConfig
+from torsor.dial.clone.network import PLANS
 from torsor.errors import CheckpointError, ConfigError, UnknownNameError
+from torsor.models import REGISTRY as MODELS
 from torsor.report import write_report
 from torsor.report.sweeps import text
 from torsor.study import SweepConfig, analyse_sweep, read_study, read_sweep, run_sweep, shipped_studies
+from torsor.study.plan import grid_specs
 
 VALUES = ("calm", "windy")
 
@@ -92,3 +97,17 @@ def test_shipped_studies_can_be_read(name):
     config = read_sweep(file)
     for each in [read_study(file)] if config is None else [config.at(value) for value in config.values]:
         each.validate()
+        assert each.summary
+
+
+def test_the_study_of_cloning_has_an_arm_for_every_regime_and_one_budget():
+    config = read_sweep(shipped_studies()["cloning"]).study
+    settings = {arm.name: config.model_settings(arm) for arm in config.trained}
+    regimes = {name: each.regime for name, each in settings.items() if isinstance(each, ClonedConfig)}
+    assert regimes == {name: name for name in PLANS if name != "exact"}  # which is what strict is
+    assert {str(each.model) for each in settings.values() if isinstance(each, ClonedConfig)} == {
+        str(named_to_mapping(MODELS, settings["strict"]))
+    }
+    specs = grid_specs(config, dict.fromkeys(settings, 1e-2), {})
+    assert len({spec.train["steps"] for spec in specs}) == 1
+    assert not any(spec.augment for spec in specs)  # the regime moves inputs itself

@@ -17,7 +17,7 @@ from torsor.registry import Entry, Registry
 
 VERBS = Registry(
     "verb",
-    Entry("list", "torsor.cli.looking:list_names", "what there is: models, tasks, groups, recipes"),
+    Entry("list", "torsor.cli.looking:list_names", "what there is: models, tasks, groups, recipes, studies"),
     Entry("check", "torsor.cli.looking:check", "measure how equivariant a model is"),
     Entry("train", "torsor.cli.running:train", "train a model on a task, or go on with a run"),
     Entry("evaluate", "torsor.cli.running:evaluate", "test a run: metrics, baselines, equivariance"),

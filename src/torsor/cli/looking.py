@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib import import_module
 from inspect import signature as parameters_of
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import tyro
@@ -29,11 +29,11 @@ from torsor.representations import Action, Irreps, Points, Trivial, Vectors
 from torsor.signatures import FeatureVectors, Graphs, Particles, PointClouds
 from torsor.symmetry import Symmetry
 
-Kind = Literal["models", "tasks", "groups", "recipes"]
+Kind = Literal["models", "tasks", "groups", "recipes", "studies"]
 
 
 def list_names(arguments: Sequence[str]) -> int:
-    """`torsor list [models|tasks|groups|recipes]`."""
+    """`torsor list [models|tasks|groups|recipes|studies]`."""
 
     def chosen(kind: Annotated[Kind | None, tyro.conf.Positional] = None) -> tuple[Kind, ...]:
         """Show what there is.
@@ -41,7 +41,7 @@ def list_names(arguments: Sequence[str]) -> int:
         Args:
             kind: what to show; everything if not given.
         """
-        return ("models", "tasks", "groups", "recipes") if kind is None else (kind,)
+        return get_args(Kind) if kind is None else (kind,)
 
     for kind in parse(chosen, arguments, "list"):
         print(Table((kind, "what", "source"), _rows(kind), prose=True).text() + "\n")
@@ -54,6 +54,12 @@ def _rows(kind: Kind) -> tuple[tuple[str, ...], ...]:
 
         recipes = {name: load_recipe(name) for name in recipe_names()}
         return tuple((name, recipe.summary, recipe.paper) for name, recipe in recipes.items())
+    if kind == "studies":
+        from torsor.study import SweepConfig, read_study, read_sweep, shipped_studies
+
+        read = {name: read_sweep(path) or read_study(path) for name, path in shipped_studies().items()}
+        studies = {name: found.study if isinstance(found, SweepConfig) else found for name, found in read.items()}
+        return tuple((name, study.summary, f"task {study.task['name']}") for name, study in studies.items())
     registry: Registry = {
         "models": MODELS,
         "tasks": import_module("torsor.tasks").REGISTRY,

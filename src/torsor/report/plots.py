@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,32 @@ MARKERS = {
     "plain": "^",
     "wrong-group": "x",
 }
+FURTHER = ("#6a51a3", "#e3602b", "#3b8c3b", "#b8860b", "#d6457f", "#4c6a92", "#7a4b2a", "#2bb0a0")
+"""Colours of variants of arms, in turn."""
+SHAPES = "<>ph8dXH"
+"""Their markers."""
 INK, LINE = "#010203", "#040506"
 """Stand-ins in the drawing, replaced by the page's own colours of text and rules."""
+
+
+class Style(NamedTuple):
+    """How an arm is drawn.
+
+    Args:
+        colour: of its line and marks.
+        marker: as matplotlib names it.
+    """
+
+    colour: str
+    marker: str
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """How each arm is drawn: those of every study always alike, variants in turn."""
+    names = tuple(names)
+    variants = [name for name in names if name not in COLOURS]
+    further = {name: Style(FURTHER[i % len(FURTHER)], SHAPES[i % len(SHAPES)]) for i, name in enumerate(variants)}
+    return {name: further[name] if name in further else Style(COLOURS[name], MARKERS[name]) for name in names}
 
 
 def figure(draw: Callable[[Any], None], label: str, width: float = 5.4, height: float = 4.0) -> str:
@@ -83,14 +107,14 @@ def figure(draw: Callable[[Any], None], label: str, width: float = 5.4, height: 
 
 def learning_curves(findings: Findings) -> str:
     """Test loss against training-set size: runs as dots, means with intervals, power laws, baselines."""
-    sizes = findings.config.sizes
+    sizes, look = findings.config.sizes, styles(arm.name for arm in findings.arms)
 
     def draw(canvas: Any) -> None:
         axes = _size_axes(canvas, sizes, f"{findings.task['headline']} on the test set", log=True)
         for arm in findings.arms:
-            _band(axes, sizes, arm.loss, arm.name)
+            _band(axes, sizes, arm.loss, arm.name, look[arm.name])
             x, y = zip(*((size, run) for size, runs in zip(sizes, arm.runs, strict=True) for run in runs), strict=True)
-            axes.plot(x, y, MARKERS[arm.name], color=COLOURS[arm.name], markersize=3, alpha=0.6)
+            axes.plot(x, y, look[arm.name].marker, color=look[arm.name].colour, markersize=3, alpha=0.6)
         for name, value in findings.task["baselines"].items():
             axes.axhline(value, color=INK, linewidth=0.8, linestyle=":")
             axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
@@ -106,15 +130,16 @@ def compute_curves(compute: ComputeFindings, ylabel: str) -> str:
         compute: what the step counts of a study say.
         ylabel: what the loss is.
     """
+    look = styles(arm.name for arm in compute.arms)
 
     def draw(canvas: Any) -> None:
         axes = canvas.subplots()
         axes.set_xscale("log")
         axes.set_yscale("log")
         for arm in compute.arms:
-            _band(axes, arm.flops, arm.loss, arm.name)
+            _band(axes, arm.flops, arm.loss, arm.name, look[arm.name])
             for flops, runs in zip(arm.flops, arm.runs, strict=True):
-                axes.plot([flops] * len(runs), runs, MARKERS[arm.name], color=COLOURS[arm.name], markersize=3, alpha=0.6)
+                axes.plot([flops] * len(runs), runs, look[arm.name].marker, color=look[arm.name].colour, markersize=3, alpha=0.6)
         axes.set_xlabel("FLOP of one training")
         axes.set_ylabel(ylabel)
         axes.grid(axis="y", alpha=0.6)
@@ -126,6 +151,7 @@ def compute_curves(compute: ComputeFindings, ylabel: str) -> str:
 def ratios(findings: Findings) -> str:
     """Loss of every arm over that of the strict one, against training-set size."""
     sizes, margin = findings.config.sizes, findings.config.margin
+    look = styles(arm.name for arm in findings.arms)
 
     def draw(canvas: Any) -> None:
         axes = _size_axes(canvas, sizes, "test loss / that of strict", log=True)
@@ -133,7 +159,7 @@ def ratios(findings: Findings) -> str:
         axes.axhline(1, color=INK, linewidth=0.8)
         for arm in findings.arms:
             if arm.name != "strict":
-                _band(axes, sizes, arm.ratio, arm.name)
+                _band(axes, sizes, arm.ratio, arm.name, look[arm.name])
         _plain_ticks(axes)
         _legend(canvas)
 
@@ -143,12 +169,13 @@ def ratios(findings: Findings) -> str:
 def sweep(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
     """Test loss at the largest training-set size against what was varied, one curve an arm; values are evenly spaced."""
     first = next(iter(found.values()))
+    look = styles(arm.name for arm in first.arms)
 
     def draw(canvas: Any) -> None:
         axes, places = canvas.subplots(), range(len(found))
         axes.set_yscale("log")
         for arm in first.arms:
-            _band(axes, places, [each.arm(arm.name).loss[-1] for each in found.values()], arm.name)
+            _band(axes, places, [each.arm(arm.name).loss[-1] for each in found.values()], arm.name, look[arm.name])
         axes.set_xticks(list(places), [str(value) for value in found])
         axes.set_xlabel(config.setting)
         axes.set_ylabel(f"{first.task['headline']} on the test set")
@@ -161,6 +188,7 @@ def sweep(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
 def sweep_ratios(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
     """Loss of every arm over that of strict against training-set size, one panel a value of what was varied."""
     sizes, margin = config.study.sizes, config.study.margin
+    look = styles(arm.name for arm in config.study.compared)
 
     def draw(canvas: Any) -> None:
         panels = canvas.subplots(1, len(found), sharey=True, squeeze=False)[0]
@@ -169,7 +197,7 @@ def sweep_ratios(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
             axes.axhspan(1 - margin, 1 + margin, color=INK, alpha=0.12, linewidth=0)
             for arm in findings.arms:
                 if arm.name != "strict":
-                    _band(axes, sizes, arm.ratio, arm.name)
+                    _band(axes, sizes, arm.ratio, arm.name, look[arm.name])
             axes.set_title(f"{config.setting} {value}", fontsize=10)
         panels[0].set_ylabel("test loss / that of strict")
         _plain_ticks(panels[0])
@@ -180,12 +208,13 @@ def sweep_ratios(config: SweepConfig, found: Mapping[Any, Findings]) -> str:
 
 def shares(findings: Findings) -> str:
     """Equivariance share of every arm against training-set size."""
-    sizes = findings.config.sizes
+    sizes, look = findings.config.sizes, styles(arm.name for arm in findings.arms)
 
     def draw(canvas: Any) -> None:
         axes = _size_axes(canvas, sizes, "equivariance share, %", log=False)
         for arm in findings.arms:
-            _band(axes, sizes, tuple(Interval(100 * s.estimate, 100 * s.low, 100 * s.high) for s in arm.share), arm.name)
+            per_cent = tuple(Interval(100 * s.estimate, 100 * s.low, 100 * s.high) for s in arm.share)
+            _band(axes, sizes, per_cent, arm.name, look[arm.name])
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         _legend(canvas)
 
@@ -195,6 +224,7 @@ def shares(findings: Findings) -> str:
 def costs(findings: Findings) -> str:
     """Training time, training operations and operations of a test sample, by arm."""
     arms = findings.arms[::-1]
+    colours = [style.colour for style in styles(arm.name for arm in findings.arms).values()][::-1]
     meters: tuple[tuple[str, Callable[[ArmFindings], float]], ...] = (
         ("training, seconds", lambda arm: arm.seconds),
         ("training, FLOP", lambda arm: arm.flops),
@@ -204,7 +234,7 @@ def costs(findings: Findings) -> str:
     def draw(canvas: Any) -> None:
         for axes, (title, meter) in zip(canvas.subplots(1, 3, sharey=True), meters, strict=True):
             values = [meter(arm) for arm in arms]
-            axes.barh([arm.name for arm in arms], values, color=[COLOURS[arm.name] for arm in arms], height=0.6)
+            axes.barh([arm.name for arm in arms], values, color=colours, height=0.6)
             axes.set_xlabel(title)
             axes.xaxis.set_major_formatter(lambda value, _: quantity(value).strip() if value else "0")
             axes.locator_params(axis="x", nbins=4)
@@ -295,7 +325,7 @@ def _plain_ticks(axes: Any) -> None:
         axes.minorticks_off()
 
 
-def _band(axes: Any, sizes: Sequence[int] | Sequence[float], values: Sequence[Interval], arm: str) -> None:
+def _band(axes: Any, sizes: Sequence[int] | Sequence[float], values: Sequence[Interval], arm: str, style: Style) -> None:
     """A line through the estimates with its interval; sizes without an estimate are left out."""
     known = [(size, value) for size, value in zip(sizes, values, strict=True) if not math.isnan(value.estimate)]
     if not known:
@@ -303,7 +333,7 @@ def _band(axes: Any, sizes: Sequence[int] | Sequence[float], values: Sequence[In
     x = [size for size, _ in known]
     y = np.array([[value.estimate, value.low, value.high] for _, value in known])
     low, high = (np.where(np.isnan(end), y[:, 0], end) for end in (y[:, 1], y[:, 2]))
-    axes.fill_between(x, low, high, color=COLOURS[arm], alpha=0.12, linewidth=0)
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
     # the share's interval is one over seeds and need not hold rounding's sign
     ends = np.maximum((y[:, 0] - low, high - y[:, 0]), 0.0)
-    axes.errorbar(x, y[:, 0], ends, color=COLOURS[arm], marker=MARKERS[arm], markersize=5, capsize=3, label=arm)
+    axes.errorbar(x, y[:, 0], ends, color=style.colour, marker=style.marker, markersize=5, capsize=3, label=arm)

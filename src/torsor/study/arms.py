@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from torsor.config import Settings, named_from_mapping
 from torsor.dial import Conjugated, squeeze
+from torsor.errors import ConfigError, unknown_name
 from torsor.signatures import PointClouds
 
 
@@ -23,6 +25,7 @@ class Arm:
         augment: whether each training sample is moved by a random group element every time it is seen.
         dial: what is made of that model: "wrong-group", or the registered "symmetrized", "relaxed" or "cloned"; empty for nothing.
         averages: the arm whose weights it uses with an orbit average at test time; empty for an arm that is trained.
+        settings: what a variant sets differently from the arm that it is one of.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Arm:
     augment: bool = False
     dial: Literal["", "wrong-group", "symmetrized", "relaxed", "cloned"] = ""
     averages: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 ARMS = {
@@ -53,6 +57,37 @@ ARMS = {
     )
 }
 """Every arm by name, in the order of figures."""
+
+
+def with_variants(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Arm]:
+    """All arms, each with its variants behind it.
+
+    Args:
+        variants: name -> the arm that it is a variant of, `of`, and what it sets differently.
+
+    Raises:
+        ConfigError: a variant has the name of an arm, or does not say what it is a variant of.
+        UnknownNameError: there is no such arm that is trained.
+    """
+    trained = {name: arm for name, arm in ARMS.items() if not arm.averages}
+    for name, table in variants.items():
+        if name in ARMS or "of" not in table:
+            raise ConfigError(
+                f'variants has {name} = {dict(table)}: give a name of its own and of = "ARM", the arm that it is a variant of'
+            )
+        if table["of"] not in trained:
+            raise unknown_name("arm", str(table["of"]), trained)
+    found: dict[str, Arm] = {}
+    for arm in ARMS.values():
+        found[arm.name] = arm
+        found |= {name: _variant(name, arm, table) for name, table in variants.items() if table["of"] == arm.name}
+    return found
+
+
+def _variant(name: str, arm: Arm, table: Mapping[str, Any]) -> Arm:
+    changes = {key: value for key, value in table.items() if key != "of"}
+    said = ", ".join(f"{key} {value}" for key, value in changes.items())
+    return replace(arm, name=name, summary=f"{arm.name} with {said}" if said else f"{arm.name} again", settings=changes)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torsor.config import Settings, config_class, from_mapping, named_from_mapping, named_to_mapping, read_toml
+from torsor.config import Settings, config_class, from_mapping, merge, named_from_mapping, named_to_mapping, read_toml
 from torsor.errors import ConfigError, unknown_name
-from torsor.study.arms import ARMS, Arm, WrongGroupConfig
+from torsor.study.arms import Arm, WrongGroupConfig, with_variants
 from torsor.tasks import REGISTRY as TASKS
 from torsor.training.settings import TrainConfig
 
@@ -30,8 +30,10 @@ class StudyConfig(Settings):
         symmetrized: settings of the symmetrised arm besides its model, which is the plain one: `{method = "probabilistic", samples = 4}`.
         relaxed: settings of the relaxed arm besides its model, which is the strict one.
         cloned: settings of the cloned arm besides its teacher, which is the strict model.
-        arms: which arms, of strict, relaxed, symmetrized, cloned, augmented, augmented+tta, plain, wrong-group. strict and plain are always
-            among them.
+        variants: further arms by name, each a variant of another that sets something differently:
+            `{gentle = {of = "cloned", regime = "anchored"}}`.
+        arms: which arms, of strict, relaxed, symmetrized, cloned, augmented, augmented+tta, plain, wrong-group and the variants. strict and
+            plain are always among them.
         sizes: training-set sizes, the verdict is about the largest. Three or more show a trend, a factor of ten or more apart resolve it.
         steps: further, smaller step counts to train for with the largest training set, so that arms can be compared by compute: what a
             plain network lacks in symmetry it may gain in steps. `train.steps`, which all other runs have, comes last.
@@ -46,6 +48,7 @@ class StudyConfig(Settings):
         bootstrap: draws of the bootstrap.
         margin: losses closer than this share count as equal.
         workers: runs at once, each in a process with one thread; 0 runs all in this process.
+        summary: what the study asks, in one line for `torsor list`.
 
     Raises:
         ConfigError: a setting has the wrong type or makes no sense; names it.
@@ -57,6 +60,7 @@ class StudyConfig(Settings):
     symmetrized: dict[str, Any] = field(default_factory=dict)
     relaxed: dict[str, Any] = field(default_factory=dict)
     cloned: dict[str, Any] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     train: TrainConfig = field(default_factory=TrainConfig)
     arms: tuple[str, ...] = ("strict", "augmented", "augmented+tta", "plain")
     sizes: tuple[int, ...] = (100, 400, 1600)
@@ -69,6 +73,7 @@ class StudyConfig(Settings):
     bootstrap: int = 2000
     margin: float = 0.05
     workers: int = 2
+    summary: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,9 +81,10 @@ class StudyConfig(Settings):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ConfigError(f"{name} is {list(values)}: give at least one, each once")
+        known = self.known
         for name in self.arms:
-            if name not in ARMS:
-                raise unknown_name("arm", name, ARMS)
+            if name not in known:
+                raise unknown_name("arm", name, known)
         if min(self.sizes) < 1 or list(self.sizes) != sorted(self.sizes):
             raise ConfigError(f"sizes is {list(self.sizes)}: give training-set sizes of 1 or more, smallest first")
         if self.steps and (self.steps[0] < 1 or list(self.budgets) != [*self.steps, self.train.steps]):
@@ -94,10 +100,16 @@ class StudyConfig(Settings):
             raise ConfigError("task has a train_size: give sizes = [...] instead")
 
     @property
+    def known(self) -> dict[str, Arm]:
+        """Every arm that there is, the variants among them, in the order of figures."""
+        return with_variants(self.variants)
+
+    @property
     def compared(self) -> tuple[Arm, ...]:
         """The arms in the order of figures; strict and plain always, augmented where its average is."""
-        wanted = {"strict", "plain", *self.arms} | {ARMS[name].averages for name in self.arms}
-        return tuple(arm for name, arm in ARMS.items() if name in wanted)
+        known = self.known
+        wanted = {"strict", "plain", *self.arms} | {known[name].averages for name in self.arms}
+        return tuple(arm for name, arm in known.items() if name in wanted)
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -117,14 +129,16 @@ class StudyConfig(Settings):
         """Settings of the model that an arm trains."""
         from torsor.models import REGISTRY as MODELS
 
+        own = arm.dial not in ("", "wrong-group")  # has a table of its own, which its variants change instead of the model's
         mapping = self.strict if arm.model == "strict" else self.plain
-        settings = named_from_mapping(MODELS, mapping, f"study {arm.model}")
+        settings = named_from_mapping(MODELS, mapping if own else merge(mapping, arm.settings), f"study {arm.model}")
         if not arm.dial:
             return settings
         model = named_to_mapping(MODELS, settings)
-        if arm.dial == "wrong-group":
+        if not own:
             return WrongGroupConfig(model)
-        return named_from_mapping(MODELS, {"name": arm.dial, "model": model, **getattr(self, arm.dial)}, f"study {arm.dial}")
+        table = merge(getattr(self, arm.dial), arm.settings)
+        return named_from_mapping(MODELS, {"name": arm.dial, "model": model, **table}, f"study {arm.name}")
 
     def train_settings(self, seed: int, learning_rate: float, steps: int) -> TrainConfig:
         """Settings of one run's training."""

@@ -91,4 +91,5 @@ def _spec(config: StudyConfig, arm: Arm, size: int, seed: int, learning_rate: fl
         averaged_arm=averaged,
         tta_samples=config.tta_samples if averaged else 0,
         share_samples=config.share_samples,
+        augment=arm.augment,
     )

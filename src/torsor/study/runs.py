@@ -23,7 +23,6 @@ from torsor.dial import OrbitAverage
 from torsor.errors import NonFiniteError
 from torsor.io import read_json, write_json
 from torsor.models import REGISTRY as MODELS
-from torsor.study.arms import ARMS
 from torsor.study.statistics import equivariance_share
 from torsor.tasks import REGISTRY as TASKS
 from torsor.tasks.base import INPUTS, Task
@@ -54,6 +53,7 @@ class RunSpec:
         averaged_arm: arm that reuses the weights with an orbit average; empty for none.
         tta_samples: group elements of that average; 0 for none.
         share_samples: group elements for the equivariance share.
+        augment: whether each training sample is moved by a random group element every time it is seen.
     """
 
     arm: str
@@ -67,6 +67,7 @@ class RunSpec:
     averaged_arm: str = ""
     tta_samples: int = 0
     share_samples: int = 4
+    augment: bool = False
 
     @property
     def key(self) -> str:
@@ -166,7 +167,7 @@ def execute(spec: RunSpec, directory: Path) -> RunRecord:
     }
     try:
         with ONE_AT_A_TIME:
-            result = train(task, model, settings, directory, resume=True, augment=ARMS[spec.arm].augment, quiet=True)
+            result = train(task, model, settings, directory, resume=True, augment=spec.augment, quiet=True)
             network = load_run(directory, settings.test_on).model
             tested = measure(spec, task, network, settings)
     except NonFiniteError as error:
