@@ -87,6 +87,11 @@ def test_a_variant_is_its_arm_but_for_what_it_sets():
     assert known["short"].summary == "cloned with cloning {'steps': 2}"
 
 
+def test_a_variant_that_names_another_model_takes_nothing_of_the_first():
+    config = replace(CONFIG, variants={"other": {"of": "strict", "name": "transformer", "layers": 2}}, arms=("other",))
+    assert config.model_settings(config.known["other"]) == TransformerConfig(layers=2)
+
+
 def test_variants_have_the_budget_of_all_others_and_move_samples_where_their_arm_does():
     config = with_variants()
     specs = {spec.arm: spec for spec in grid_specs(config, {arm.name: 1e-3 for arm in config.trained}, {})}

@@ -31,7 +31,8 @@ class StudyConfig(Settings):
         relaxed: settings of the relaxed arm besides its model, which is the strict one.
         cloned: settings of the cloned arm besides its teacher, which is the strict model.
         variants: further arms by name, each a variant of another that sets something differently:
-            `{gentle = {of = "cloned", regime = "anchored"}}`.
+            `{gentle = {of = "cloned", regime = "anchored"}}`. One that names another model, `{other = {of = "strict", name = "egnn"}}`,
+            takes none of the settings of the first.
         arms: which arms, of strict, relaxed, symmetrized, cloned, augmented, augmented+tta, plain, wrong-group and the variants. strict and
             plain are always among them.
         sizes: training-set sizes, the verdict is about the largest. Three or more show a trend, a factor of ten or more apart resolve it.
@@ -131,7 +132,9 @@ class StudyConfig(Settings):
 
         own = arm.dial not in ("", "wrong-group")  # has a table of its own, which its variants change instead of the model's
         mapping = self.strict if arm.model == "strict" else self.plain
-        settings = named_from_mapping(MODELS, mapping if own else merge(mapping, arm.settings), f"study {arm.model}")
+        if not own:
+            mapping = arm.settings if "name" in arm.settings else merge(mapping, arm.settings)
+        settings = named_from_mapping(MODELS, mapping, f"study {arm.name if not own else arm.model}")
         if not arm.dial:
             return settings
         model = named_to_mapping(MODELS, settings)
