@@ -17,9 +17,20 @@ from torsor.data.smiles import parse_smiles
 from torsor.errors import DataError
 
 
-def write_table(folder: Path, kind: str, rows: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, delimiter: str = ",") -> None:
-    """A table of the benchmark with rows of our own, and its checksum in place of the published one."""
+def write_table(
+    folder: Path,
+    kind: str,
+    rows: list[dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+    delimiter: str = ",",
+    numbers: tuple[int, int, int] | None = None,
+) -> None:
+    """A table of the benchmark with rows of our own, and its checksum and numbers, if given, in place of the published ones."""
     table = lrgb.TABLES[kind]
+    if numbers is None:
+        monkeypatch.setattr(lrgb, "require_published", lambda *_: None)
+    else:
+        table = table._replace(**dict(zip(("molecules", "atoms", "bonds"), numbers, strict=True)))
     path = folder / lrgb.FOLDER / table.file
     path.parent.mkdir(exist_ok=True)
     with gzip.open(path, "wt", newline="") as stream:
@@ -48,7 +59,7 @@ def test_molecules_become_graphs_with_an_edge_both_ways_for_each_bond() -> None:
 
 def test_labels_and_splits_of_peptides_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"peptide_seq": "G" * n, "smiles": "NCC(=O)" * n + "O", "labels": str([n % 2] * 10)} for n in range(1, 7)]
-    write_table(tmp_path, "func", rows, monkeypatch)
+    write_table(tmp_path, "func", rows, monkeypatch, numbers=(6, 90, 84))  # 4 n + 1 atoms in a chain with branches
     write_splits(tmp_path, "func", train=[5, 0, 2], val=[1], test=[4, 3])
     found = lrgb.read_peptides(tmp_path, "func")
     assert found.graphs.sizes.tolist() == [5, 9, 13, 17, 21, 25]
@@ -75,10 +86,12 @@ def test_contacts_are_pairs_of_atoms_with_a_number_in_common(tmp_path: Path, mon
     molecule, pairs = lrgb.parse_contacts("CCCCCCO |atomProp:0.contact.0&#59;1:5.contact.0:6.contact.1|")
     assert len(molecule.atoms) == 7
     assert sorted(pairs.tolist()) == [[0, 5], [0, 6], [5, 0], [6, 0]]
+    plain = lrgb.parse_contacts("CCCCCCO |(0,0,;1,0,;),atomProp:0.contact.0;1:5.contact.0:6.contact.1:6.other.7|")[1]
+    assert torch.equal(plain, pairs)
     with pytest.raises(DataError, match="not of two atoms"):
         lrgb.parse_contacts("CC |atomProp:0.contact.0|")
     lines = [{"id": n, "cxsmiles": "CCCCCCO |atomProp:0.contact.0:6.contact.0|" if n % 12 == 0 else "C"} for n in range(50)]
-    write_table(tmp_path, "contact", lines, monkeypatch, "\t")
+    write_table(tmp_path, "contact", lines, monkeypatch, "\t", numbers=(5, 35, 30))
     found = lrgb.read_contacts(tmp_path)
     assert len(found.graphs) == 5  # of rows 0, 6, ..., 48 those with a contact
     assert found.targets is None
@@ -93,6 +106,32 @@ def test_the_split_of_contacts_is_the_published_recipe() -> None:
     assert [len(splits[name]) for name in lrgb.SPLITS] == [476_490, 26_472, 26_472]
     assert splits["train"][:5].tolist() == order[:5].tolist()
     assert splits["test"][-1] == order[-1]
+    assert len(lrgb.contact_split(1000)["train"]) == 899  # 1 - 0.05 - 0.05 is a little less than nine tenths
+
+
+def test_numbers_of_molecules_atoms_and_bonds_are_the_published_means() -> None:
+    """The authors' overview also gives atoms and directed edges of a graph on average, rounded."""
+    for table, atoms, edges in (("func", 150.94, 307.30), ("struct", 150.94, 307.30), ("contact", 30.14, 61.09)):
+        published = lrgb.TABLES[table]
+        assert round(published.atoms / published.molecules, 2) == atoms
+        assert round(2 * published.bonds / published.molecules, 2) == edges
+
+
+def test_a_table_that_is_read_otherwise_than_the_benchmark_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"smiles": "CC", "labels": str([0] * 10)}]
+    write_table(tmp_path, "func", rows, monkeypatch, numbers=(1, 2, 2))
+    with pytest.raises(DataError, match="1 molecules with 2 atoms and 1 bonds, but the benchmark has 1 molecules with 2 atoms and 2 bonds"):
+        lrgb.read_peptides(tmp_path, "func")
+
+
+def test_a_row_that_does_not_fit_the_columns_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in ("C", 'C,"[0]",7'):
+        write_table(tmp_path, "func", [{"smiles": "C", "labels": "[0]"}], monkeypatch)
+        path = tmp_path / lrgb.FOLDER / lrgb.TABLES["func"].file
+        path.write_bytes(gzip.compress(f"smiles,labels\n{row}\n".encode()))
+        monkeypatch.setitem(lrgb.TABLES, "func", lrgb.TABLES["func"]._replace(md5=hashlib.md5(path.read_bytes()).hexdigest()))
+        with pytest.raises(DataError, match="a row at line 2 with other columns"):
+            lrgb.read_peptides(tmp_path, "func")
 
 
 def test_other_files_than_the_published_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,21 @@ Dwivedi et al.: Long range graph benchmark (2022). The benchmark's own graphs ar
 are text, from which the graphs follow; a local folder may hold them in the folder `lrgb`:
 
 - `peptide_multi_class_dataset.csv.gz` and `peptide_structure_dataset.csv.gz`, as the authors publish them, with SMILES and targets of
-  15,535 peptides (CC BY-NC 4.0);
-- `lrgb_splits_peptides_func.json` and `lrgb_splits_peptides_struct.json`, the published splits as JSON, from the data sets
-  scikit-fingerprints/LRGB_Peptides-func and LRGB_Peptides-struct of the Hugging Face hub;
-- `pcqm4m-contact.tsv.gz`, CXSMILES of PCQM4Mv2 with contacts of atoms (CC BY 4.0), of which every sixth is used; its split follows from a
-  seed.
+  15,535 peptides (CC BY-NC 4.0): columns "smiles" and "labels" (a list of ten), or "smiles" and eleven named numbers;
+- `lrgb_splits_peptides_func.json` and `lrgb_splits_peptides_struct.json`, the splits as lists of rows "train", "valid" and "test", from the
+  data sets scikit-fingerprints/LRGB_Peptides-func and LRGB_Peptides-struct of the Hugging Face hub;
+- `pcqm4m-contact.tsv.gz`, CXSMILES of PCQM4Mv2 with contacts of atoms (CC BY 4.0) in a column "cxsmiles", of which every sixth row is used;
+  the split ("shuffle") follows from a seed.
 
-Checksums of the three tables are those that the authors' code states. Features of atoms and bonds are read from SMILES here; those of the
-benchmark come from a perception of chemistry and hold, besides these, hybridisation, radicals and conjugation.
+Checksums of the three tables are those that the authors' code states, and the numbers of molecules, atoms and bonds those of their
+overview: a table that is read otherwise is refused. Names of files and columns, and how a split follows from the seed, are those of the
+authors' code, too; but the files themselves were not at hand when this was written, and it has been run on small ones alone. The splits of
+peptides come from another place than the tables. They have the published sizes (10,873, 2,331 and 2,331), and nobody has compared them with
+the authors' own. Those are a pickle, as are the ready-made graphs of PyTorch Geometric (`train.pt`, `val.pt`, `test.pt`) and of the hub
+(`geometric_data_processed.pt`), and are never read.
+
+Features of atoms and bonds are read from SMILES here; those of the benchmark come from a perception of chemistry and hold, besides these,
+hybridisation, radicals and conjugation.
 
 Axes: s molecules, k targets.
 """
@@ -23,7 +30,7 @@ import gzip
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -49,31 +56,45 @@ class Table(NamedTuple):
         file: what it is called.
         url: where it is.
         md5: its checksum, as its publisher states it.
+        molecules: how many graphs the benchmark makes of it.
+        atoms: in all of them.
+        bonds: in all of them, each counted once.
     """
 
     file: str
     url: str
     md5: str
+    molecules: int
+    atoms: int
+    bonds: int
 
 
+PEPTIDES = (15_535, 2_344_859, 4_773_974 // 2)
+"""Molecules, atoms and bonds of the peptides (Dwivedi et al. (2022), statistics of data sets, which count a bond both ways)."""
 TABLES = {
     "func": Table(
         "peptide_multi_class_dataset.csv.gz",
         "https://www.dropbox.com/s/ol2v01usvaxbsr8/peptide_multi_class_dataset.csv.gz?dl=1",
         "701eb743e899f4d793f0e13c8fa5a1b4",
+        *PEPTIDES,
     ),
     "struct": Table(
         "peptide_structure_dataset.csv.gz",
         "https://www.dropbox.com/s/464u3303eu2u4zp/peptide_structure_dataset.csv.gz?dl=1",
         "9786061a34298a0684150f2e4ff13f47",
+        *PEPTIDES,
     ),
     "contact": Table(
         "pcqm4m-contact.tsv.gz",
         "https://datasets-public-research.s3.us-east-2.amazonaws.com/PCQM4M/pcqm4m-contact.tsv.gz",
         "f7ffb27942145a2e72f6f5f51716d3bc",
+        529_434,
+        15_955_687,
+        32_341_644 // 2,
     ),
 }
-PEPTIDES, PEPTIDE_ATOMS = 15_535, 444
+PEPTIDE_ATOMS = 444
+"""Atoms of the largest peptide."""
 CONTACT_ATOMS, EVERY, CONTACT_SEED, HELD_OUT = 53, 6, 42, 0.05
 """Atoms of the largest molecule, which rows are used, seed and shares of the published split of PCQM-Contact."""
 LABELS = 10
@@ -112,6 +133,7 @@ def read_peptides(folder: Path, kind: str) -> LongRangeSet:
     targets = torch.tensor(rows, dtype=torch.float64)
     if kind == "struct":
         targets = (targets - targets.mean(0)) / targets.std(0)
+    require_published(TABLES[kind], molecules)
     splits = read_splits(folder / FOLDER / f"lrgb_splits_peptides_{kind}.json", len(molecules))
     return LongRangeSet(molecular_graphs(molecules), targets, splits)
 
@@ -137,7 +159,22 @@ def read_contacts(folder: Path, count: int | None = None) -> LongRangeSet:
             touching.append(pairs)
         if len(molecules) == count:
             break
+    if count is None:
+        require_published(TABLES["contact"], molecules)
     return LongRangeSet(molecular_graphs(molecules, {"contacts": touching}), None, contact_split(len(molecules)))
+
+
+def require_published(table: Table, molecules: Sequence[Molecule]) -> None:
+    """Refuse molecules that are not as many, or not as large, as those that the benchmark makes of a table.
+
+    Raises:
+        DataError: they are not; gives both numbers.
+    """
+    found = (len(molecules), sum(len(molecule.atoms) for molecule in molecules), sum(len(molecule.bonds) for molecule in molecules))
+    expected = (table.molecules, table.atoms, table.bonds)
+    if found != expected:
+        read, published = (f"{m:,} molecules with {a:,} atoms and {b:,} bonds" for m, a, b in (found, expected))
+        raise DataError(f"{table.file} was read as {read}, but the benchmark has {published}: not all of its lines were understood")
 
 
 def parse_contacts(text: str) -> tuple[Molecule, Tensor]:
@@ -159,7 +196,8 @@ def parse_contacts(text: str) -> tuple[Molecule, Tensor]:
 def contact_split(molecules: int) -> dict[str, Int64[Tensor, "_"]]:
     """The published split of so many molecules: 90, 5 and 5 per cent of a permutation by numpy's generator."""
     order = torch.from_numpy(np.random.default_rng(CONTACT_SEED).permutation(molecules))
-    train = int((1 - 2 * HELD_OUT) * molecules)
+    # in the published order of operations: rounding decides where a tenth of the molecules is a whole number
+    train = int((1 - HELD_OUT - HELD_OUT) * molecules)
     held_out = order[train:]
     half = len(held_out) // 2
     return {"train": order[:train], "valid": held_out[:half], "test": held_out[half:]}
@@ -205,6 +243,8 @@ def read_rows(folder: Path, table: Table, columns: tuple[str, ...], delimiter: s
             if missing:
                 raise DataError(f"{path} has no column {missing[0]!r}: it has {', '.join(reader.fieldnames or ())}")
             for row in reader:
+                if None in row or any(row[name] is None for name in columns):
+                    raise DataError(f"{path} has a row at line {reader.line_num} with other columns than its first line names")
                 yield tuple(row[name] for name in columns)
     except (OSError, EOFError, csv.Error, UnicodeDecodeError) as fault:
         raise DataError(f"{path} cannot be read: {fault}") from fault
