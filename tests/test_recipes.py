@@ -291,6 +291,28 @@ def test_published_errors_of_symmetrised_networks_are_one_minus_their_accuracies
         assert {figure.by: figure.value for figure in load_recipe(f"lps/{name}-gin").figures("full")}["GIN"] == count
 
 
+def test_symmetrised_networks_have_their_frames_and_the_ablations_of_the_paper() -> None:
+    for name in ("exp-classify", "graph8c", "exp"):
+        for arm in ("mlp-fa", "gin-id-fa"):
+            recipe = load_recipe(f"lps/{name}-{arm}")
+            assert recipe.method == arm.upper()
+            assert (recipe.model["method"], recipe.model["evaluation_samples"]) == ("sampled-frame", 10)
+    errors = {figure.by: figure.value for figure in load_recipe("lps/exp-classify-mlp-ps").figures("full")}
+    for k, error in ((1, 0.015), (2, 0.0), (5, 0.0), (20, 0.04), (50, 0.04)):
+        recipe = load_recipe(f"lps/exp-classify-mlp-ps-k{k}")
+        assert recipe.config("full").model.samples == recipe.config("quick").model.samples == k
+        assert errors[recipe.method] == error
+    for base in ("lps/exp-classify-mlp-ps", "lps/nbody-probabilistic"):
+        plain, *changed = (load_recipe(base + end).config("full").model for end in ("", "-soft", "-fixed-noise", "-frozen"))
+        assert [model.relaxation == "soft" for model in changed] == [True, False, False]
+        assert [model.fixed_noise for model in changed] == [False, True, False]
+        assert [model.law.frozen for model in changed] == [False, False, True]
+        assert len({str(model) for model in (plain, *changed)}) == 4
+    assert [load_recipe(f"lps/nbody-probabilistic-k{k}").config(size).model.samples for k in (1, 5, 10) for size in ("full", "quick")] == [
+        1, 1, 5, 5, 10, 10,
+    ]  # fmt: skip
+
+
 # -- protocols ---------------------------------------------------------------------------------------------------------------------------
 
 SEPARATION = """paper = "a paper"
