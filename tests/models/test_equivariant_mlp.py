@@ -186,6 +186,14 @@ def test_numbers_that_the_group_permutes_have_functions_applied_one_by_one(gener
     assert torch.equal(gated(x), expected)
 
 
+def test_tensors_may_be_left_out_of_the_products() -> None:
+    signature = FeatureVectors(groups.O(3), Vectors(), Vectors() @ Vectors())
+    every, few = (EquivariantMLPConfig(channels=2, layers=1, multiplied=size).build(signature) for size in (None, 3))
+    assert every.blocks[0].product.dims == [3, 9]
+    assert few.blocks[0].product.dims == [3]
+    assert_equivariant(few.double(), signature.example(4, dtype=torch.float64))
+
+
 def test_pictures_are_convolved_and_need_no_products() -> None:
     signature = FeatureVectors(groups.C(3) * groups.C(4), SHIFTED, Trivial(2))
     model = EquivariantMLPConfig(channels=2, layers=1).build(signature)

@@ -43,11 +43,14 @@ class EquivariantMLPConfig(Settings):
     Args:
         channels: hidden scalars, and copies of each other summand of the input and output.
         layers: number of hidden layers.
+        multiplied: largest dimension of a summand that is multiplied by others; of larger ones, such as tensors of a high rank, there are
+            many products.
     """
 
     families: ClassVar[tuple[type, ...]] = (FeatureVectors,)
     channels: int = 16
     layers: int = 2
+    multiplied: int | None = None
 
     def build(self, signature: FeatureVectors) -> EquivariantMLP:
         """The model for a task's signature.
@@ -55,7 +58,7 @@ class EquivariantMLPConfig(Settings):
         Raises:
             RepresentationError: a summand is too large to solve for.
         """
-        return EquivariantMLP(signature.group, signature.rep_in, signature.rep_out, self.channels, self.layers)
+        return EquivariantMLP(signature.group, signature.rep_in, signature.rep_out, self.channels, self.layers, self.multiplied)
 
 
 class Constant(nn.Module):
@@ -163,13 +166,15 @@ class EquivariantProduct(nn.Module):
     Args:
         rep: how input and output transform, bound to its group.
         channels: copies of each summand that are multiplied.
+        largest: dimension beyond which a summand is not multiplied; all are if not given.
     """
 
-    def __init__(self, rep: Representation, channels: int) -> None:
+    def __init__(self, rep: Representation, channels: int, largest: int | None = None) -> None:
         super().__init__()
         group = common_group(rep)
         self.channels = channels
-        factors = [kind for kind in kinds(rep) if not is_pointwise(kind, group)]
+        small = [kind for kind in kinds(rep) if largest is None or kind.dim <= largest]
+        factors = [kind for kind in small if not is_pointwise(kind, group)]
         tables = {out: _products(factors, out, group) for out in kinds(rep)}
         tables = {out: table for out, table in tables.items() if len(table)}
         self.dims, self.sizes = [factor.dim for factor in factors], [len(table) * out.dim for out, table in tables.items()]
@@ -245,14 +250,15 @@ class EquivariantBlock(nn.Module):
         rep_in: how the input transforms, bound to its group.
         rep_out: how the output transforms, bound to its group.
         channels: copies of each summand that are multiplied.
+        multiplied: largest dimension of a summand that is multiplied; all are if not given.
     """
 
-    def __init__(self, rep_in: Representation, rep_out: Representation, channels: int) -> None:
+    def __init__(self, rep_in: Representation, rep_out: Representation, channels: int, multiplied: int | None = None) -> None:
         super().__init__()
         self.gated = Gated(rep_out)
         between = self.gated.rep_in.on(common_group(rep_out))
         self.linear = EquivariantLinear(rep_in, between)
-        self.product = EquivariantProduct(between, channels)
+        self.product = EquivariantProduct(between, channels, multiplied)
 
     def forward(self, x: Float[Tensor, "*batch i"]) -> Float[Tensor, "*batch o"]:
         """Apply the block."""
@@ -271,13 +277,20 @@ class EquivariantMLP(nn.Module):
         hidden: how the hidden features transform; or their channels, which stand for as many scalars and copies of each summand of the
             input and output.
         depth: number of hidden layers.
+        multiplied: largest dimension of a summand that is multiplied by others; all are if not given.
 
     Raises:
         RepresentationError: a summand is too large to solve for, or does not say what each factor of a product does.
     """
 
     def __init__(
-        self, group: Group, rep_in: Representation, rep_out: Representation, hidden: Representation | int = 16, depth: int = 2
+        self,
+        group: Group,
+        rep_in: Representation,
+        rep_out: Representation,
+        hidden: Representation | int = 16,
+        depth: int = 2,
+        multiplied: int | None = None,
     ) -> None:
         super().__init__()
         if depth < 1:
@@ -288,7 +301,7 @@ class EquivariantMLP(nn.Module):
         inner = _hidden(hidden, rep_in, rep_out, group)
         channels = max(mul for mul, _ in inner.parts())
         reps = (rep_in, *(inner,) * depth)
-        self.blocks = nn.ModuleList(EquivariantBlock(a, inner, channels) for a in reps[:-1])
+        self.blocks = nn.ModuleList(EquivariantBlock(a, inner, channels, multiplied) for a in reps[:-1])
         self.head = EquivariantLinear(inner, rep_out)
 
     def forward(self, x: Float[Tensor, "*batch i"]) -> Float[Tensor, "*batch o"]:
