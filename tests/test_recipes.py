@@ -9,6 +9,7 @@ import torsor
 from torsor import training
 from torsor.cli import main
 from torsor.data.qm9 import PROPERTIES
+from torsor.dial.clone.network import PLANS
 from torsor.errors import CheckpointError, ConfigError, UnknownNameError
 from torsor.io import read_json, write_json
 from torsor.recipes import Recipe, Record, load_recipe, read_records, recipe_files, recipe_names
@@ -45,7 +46,11 @@ def offline(name: str) -> bool:
     return not any(word in name for word in ("qm9", "scanobjectnn", "peptides", "pcqm")) and ("rmd17" not in name or "ethanol" in name)
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if offline(name)])
+CLONING = {"regression": "invariant-regression", "inertia": "inertia", "digits": "digits"}
+"""Files of recipes of learned symmetry, and their tasks; to build one of their models is to train its clones."""
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if offline(name) and not name.startswith("cloning/")])
 def test_published_metrics_are_metrics_of_the_task_and_its_model_serves_it(name: str) -> None:
     recipe = load_recipe(name)
     config = recipe.config("full")
@@ -311,6 +316,53 @@ def test_symmetrised_networks_have_their_frames_and_the_ablations_of_the_paper()
     assert [load_recipe(f"lps/nbody-probabilistic-k{k}").config(size).model.samples for k in (1, 5, 10) for size in ("full", "quick")] == [
         1, 1, 5, 5, 10, 10,
     ]  # fmt: skip
+
+
+# -- learned symmetry ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", CLONING)
+def test_recipes_of_cloning_have_every_regime_with_few_samples_and_with_many_that_break_the_symmetry(file: str) -> None:
+    assert set(recipe_files()[f"cloning/{file}"]) == {f"cloning/{file}-{data}-{regime}" for data in ("kept", "broken") for regime in PLANS}
+    for regime in PLANS:
+        kept, broken = (load_recipe(f"cloning/{file}-{data}-{regime}").config("cpu") for data in ("kept", "broken"))
+        assert kept.model == broken.model
+        assert kept.train == broken.train
+        assert kept.model.regime == regime
+        assert (kept.task.strength, broken.task.strength, broken.task.train_size) == (0.0, 3.0, 10000)
+        assert kept.task.train_size <= 300
+        assert load_recipe(f"cloning/{file}-kept-{regime}").config("full").model.student["name"] == "mlp"  # the published form
+
+
+@pytest.mark.parametrize("regime", ["exact", "retain"])
+@pytest.mark.parametrize("file", CLONING)
+def test_recipes_of_cloning_run_and_are_tested_on_moved_samples(file: str, regime: str, tmp_path: Path) -> None:
+    config = load_recipe(f"cloning/{file}-broken-{regime}").config("quick")
+    short = replace(config.model.cloning, steps=1, probe_size=16)
+    small = {**config.model.model, "channels": 1}
+    model = replace(config.model, model=small, cloning=short, directory="", student={"name": "low-rank", "rank": 4})
+    task = replace(config.task, train_size=16, valid_size=8, test_size=8).build()
+    result = training.train(task, model, replace(config.train, steps=2, batch_size=8), tmp_path, quiet=True)
+    moved, still = (result.test[f"{task.headline}{where}"] for where in (" (moved)", ""))
+    assert task.name == CLONING[file]
+    assert moved >= 0
+    assert (moved == pytest.approx(still, rel=1e-3)) or regime != "exact" or file != "digits"
+
+
+@pytest.mark.slow
+def test_few_samples_want_the_symmetry_and_many_that_break_it_do_not(tmp_path: Path) -> None:
+    """Huang et al. (2024), the qualitative claim: exact <= retain < scratch with 100 samples, break < exact with many at strength 3."""
+
+    def error(data: str, regime: str) -> float:
+        config = load_recipe(f"cloning/regression-{data}-{regime}").config("quick")
+        model = replace(config.model, directory=str(tmp_path / "clones"))
+        result = training.train(config.task.build(), model, config.train, tmp_path / f"{data}-{regime}", quiet=True)
+        return result.test["mse (moved)" if data == "kept" else "mse"]
+
+    exact, retain, scratch = (error("kept", regime) for regime in ("exact", "retain", "scratch"))
+    assert exact <= 1.02 * retain
+    assert retain < 0.5 * scratch
+    assert error("broken", "break") < 0.1 * error("broken", "exact")
 
 
 # -- protocols ---------------------------------------------------------------------------------------------------------------------------
