@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -34,12 +34,15 @@ class NodeKeys(ABC):
     """Rows of whole numbers for each item: `keys(p x) = p keys(x)` for permutations p, and invariant under everything else.
 
     Args:
-        source: name of the input that they are made of.
+        source: name of the input that they are made of; `usual` if not given.
         resolution: numbers are compared in units of it.
     """
 
-    def __init__(self, source: str, resolution: float) -> None:
-        self.source = source
+    usual: ClassVar[str]
+    """The input that such rows are made of in the signatures of graphs and clouds."""
+
+    def __init__(self, source: str | None = None, resolution: float = RESOLUTION) -> None:
+        self.source = self.usual if source is None else source
         self.resolution = resolution
 
     @abstractmethod
@@ -71,12 +74,11 @@ class LaplacianKeys(NodeKeys):
     Puny et al. (2022), section 3.2, with row norms as in Kim et al. (2023).
 
     Args:
-        source: name of the adjacency, `[b, n, n]`.
+        source: name of the adjacency, `[b, n, n]`; "adjacency" if not given.
         resolution: numbers are compared in units of it.
     """
 
-    def __init__(self, source: str = "adjacency", resolution: float = RESOLUTION) -> None:
-        super().__init__(source, resolution)
+    usual = "adjacency"
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The rows of the matrix of eigenvectors."""
@@ -110,12 +112,11 @@ class DistanceKeys(NodeKeys):
     Invariant under rotations, reflections and translations, so that an order by them can go with a frame of space.
 
     Args:
-        source: name of the points, `[b, n, d]`.
+        source: name of the points, `[b, n, d]`; "positions" if not given.
         resolution: numbers are compared in units of it.
     """
 
-    def __init__(self, source: str = "positions", resolution: float = RESOLUTION) -> None:
-        super().__init__(source, resolution)
+    usual = "positions"
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The sorted rows of the matrix of distances."""
@@ -140,12 +141,11 @@ class ValueKeys(NodeKeys):
     They must be invariant under the other factors of the group: scalars, or coordinates that an earlier sampler of a `Chained` has turned.
 
     Args:
-        source: name of the input, `[b, n, q]`.
+        source: name of the input, `[b, n, q]`; "features" if not given.
         resolution: numbers are compared in units of it.
     """
 
-    def __init__(self, source: str = "features", resolution: float = RESOLUTION) -> None:
-        super().__init__(source, resolution)
+    usual = "features"
 
     def __call__(self, inputs: Mapping[str, Any], valid: Bool[Tensor, "b n"]) -> Int64[Tensor, "b n q"]:
         """The numbers themselves."""
