@@ -133,7 +133,7 @@ class StudyConfig(Settings):
         own = arm.dial not in ("", "wrong-group")  # has a table of its own, which its variants change instead of the model's
         mapping = self.strict if arm.model == "strict" else self.plain
         if not own:
-            mapping = arm.settings if "name" in arm.settings else merge(mapping, arm.settings)
+            mapping = dict(arm.settings) if "name" in arm.settings else merge(mapping, arm.settings)
         settings = named_from_mapping(MODELS, mapping, f"study {arm.name if not own else arm.model}")
         if not arm.dial:
             return settings
