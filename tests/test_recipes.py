@@ -360,7 +360,7 @@ def test_few_samples_want_the_symmetry_and_many_that_break_it_do_not(tmp_path: P
         return result.test["mse (moved)" if data == "kept" else "mse"]
 
     exact, retain, scratch = (error("kept", regime) for regime in ("exact", "retain", "scratch"))
-    assert exact <= 1.02 * retain
+    assert exact <= 1.1 * retain  # clones this near to their teachers train alike
     assert retain < 0.5 * scratch
     assert error("broken", "break") < 0.1 * error("broken", "exact")
 
