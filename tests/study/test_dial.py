@@ -87,9 +87,12 @@ def test_a_variant_is_its_arm_but_for_what_it_sets():
     assert known["short"].summary == "cloned with cloning {'steps': 2}"
 
 
-def test_a_variant_that_names_another_model_takes_nothing_of_the_first():
+def test_a_variant_that_names_another_model_takes_nothing_of_the_first(tmp_path):
     config = replace(CONFIG, variants={"other": {"of": "strict", "name": "transformer", "layers": 2}}, arms=("other",))
     assert config.model_settings(config.known["other"]) == TransformerConfig(layers=2)
+    assert config.network(config.known["other"])["name"] == "transformer"
+    findings = run_study(replace(config, sizes=(4,), seeds=(0,), workers=0, bootstrap=100), tmp_path)
+    assert (findings.arm("strict").model, findings.arm("other").model) == ("egnn", "transformer")
 
 
 def test_variants_have_the_budget_of_all_others_and_move_samples_where_their_arm_does():

@@ -114,7 +114,7 @@ def _arm(grid: Grid, name: str, ratio: tuple[Interval, ...], p: float, rates: Ma
     return ArmFindings(
         name=name,
         summary=arm.summary,
-        model=str((config.strict if arm.model == "strict" else config.plain).get("name")),
+        model=str(config.network(arm).get("name")),
         loss=grid.losses(name),
         runs=tuple(tuple(row) for row in errors.mean(-1).tolist()),
         median=tuple(_over_seeds(each, lambda values: float(np.median(values))) for each in errors),

@@ -36,6 +36,11 @@ class Arm:
     averages: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def has_table(self) -> bool:
+        """Whether the study has a table of settings for it besides its model's: then a variant changes that table and not the model's."""
+        return self.dial not in ("", "wrong-group")
+
 
 ARMS = {
     arm.name: arm

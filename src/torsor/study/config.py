@@ -126,19 +126,22 @@ class StudyConfig(Settings):
         """Settings of the task with a training set of this size."""
         return named_from_mapping(TASKS, {**self.task, "train_size": size}, "study task")
 
+    def network(self, arm: Arm) -> dict[str, Any]:
+        """Name and settings of the model that an arm trains, or makes something of."""
+        table = self.strict if arm.model == "strict" else self.plain
+        if arm.has_table:
+            return table
+        return dict(arm.settings) if "name" in arm.settings else merge(table, arm.settings)
+
     def model_settings(self, arm: Arm) -> Any:
         """Settings of the model that an arm trains."""
         from torsor.models import REGISTRY as MODELS
 
-        own = arm.dial not in ("", "wrong-group")  # has a table of its own, which its variants change instead of the model's
-        mapping = self.strict if arm.model == "strict" else self.plain
-        if not own:
-            mapping = dict(arm.settings) if "name" in arm.settings else merge(mapping, arm.settings)
-        settings = named_from_mapping(MODELS, mapping, f"study {arm.name if not own else arm.model}")
+        settings = named_from_mapping(MODELS, self.network(arm), f"study {arm.model if arm.has_table else arm.name}")
         if not arm.dial:
             return settings
         model = named_to_mapping(MODELS, settings)
-        if not own:
+        if not arm.has_table:
             return WrongGroupConfig(model)
         table = merge(getattr(self, arm.dial), arm.settings)
         return named_from_mapping(MODELS, {"name": arm.dial, "model": model, **table}, f"study {arm.name}")
