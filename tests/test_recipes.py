@@ -198,6 +198,15 @@ def test_gatr_learns_the_motion_of_planets_from_one_per_cent_of_the_data_and_as_
     assert result.test["mse_position (more bodies)"] < straight_on["mse_position (more bodies)"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "steps", "least", "most"), [("mlp-ps", 200, 0.0, 0.25), ("mlp-canonical", 40, 0.4, 0.6)])
+def test_perceptrons_tell_satisfiable_formulas_with_drawn_orders_and_not_with_one(tmp_path, arm, steps, least, most):
+    config = load_recipe(f"lps/exp-classify-{arm}").config("cpu")
+    short = replace(config.train, steps=steps, evaluate_every=steps, test_on="last")
+    result = training.train(config.task.build(), config.model, short, tmp_path, quiet=True)
+    assert least <= result.test["error"] <= most
+
+
 def test_every_molecule_of_rmd17_has_its_recipe() -> None:
     assert [name for name in recipe_names() if "rmd17" in name] == [f"molecules/rmd17-{molecule}" for molecule in MOLECULES]
     for molecule in MOLECULES:
