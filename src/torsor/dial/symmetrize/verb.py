@@ -38,14 +38,12 @@ def symmetrize(
 
     Args:
         module: any module with named arguments and a batch axis first.
-        symmetry: the contract that is wanted: the group, and how it acts on inputs and outputs; that of the module if not given, whatever
-            the module itself makes of it.
-        method: where the elements come from. "probabilistic": a learned distribution, trained with the network (point clouds and graphs);
-            "average": uniform draws; "enumerate": every element of a finite group; "frame": principal axes and sorted orders, all that
-            agree; "sampled-frame": draws of these, for inputs with symmetries, too; "weighted-frame": elements made of the points, with
-            weights under which nothing jumps; "canonical": one element, learned where there is an interface; "symdiff": uniform draws that
-            `network` corrects; "augment": uniform draws in training mode and the plain network in evaluation; "tta": the other way round;
-            "none": the network as it is; "auto": "probabilistic" where there is an interface, else "average". Or a `Sampler` of your own.
+        symmetry: the contract that is wanted: the group, and how it acts on inputs and outputs; that of the module if not given.
+        method: where elements come from. "probabilistic": a learned law (point clouds and graphs); "average": uniform draws; "enumerate":
+            every element of a finite group; "frame": principal axes and sorted orders, all that agree; "sampled-frame": draws of these;
+            "weighted-frame": elements made of the points, weighted so that nothing jumps; "canonical": one element, learned where there is
+            an interface; "symdiff": uniform draws that `network` corrects; "augment": uniform draws in training mode, none in evaluation;
+            "tta": the other way round; "none": none; "auto": "probabilistic" or else "average". Or a `Sampler` of your own.
         samples: elements in training mode; methods that list their elements, "frame" for instance, do not ask.
         evaluation_samples: elements in evaluation mode; `samples` if not given. More always help.
         max_batch: items that go through the network at once; all if not given.
@@ -63,19 +61,13 @@ def symmetrize(
         GroupError: there is no contract, or no sampler of this kind for the group; says which would do.
         UnknownNameError: there is no such method.
     """
-    own = getattr(module, "symmetry", None)
-    wanted = own if symmetry is None else symmetry
-    if not isinstance(wanted, Symmetry):
-        raise GroupError(f"{type(module).__name__} has no contract: give symmetry=Symmetry(...)")
-    if isinstance(method, Sampler):
-        sampler = method
-    else:
-        fed = getattr(module, "signature", None) if signature is None else signature
-        choice = Choice(wanted, own, fed, LearnedConfig() if law is None else law, network, antithetic, stratified)
-        sampler = choice.sampler(method)
+    wanted = _contract(module, symmetry)
+    if not isinstance(method, Sampler):
+        own, fed = getattr(module, "symmetry", None), getattr(module, "signature", None) if signature is None else signature
+        method = Choice(wanted, own, fed, law or LearnedConfig(), network, antithetic, stratified).sampler(method)
     return Symmetrized(
         module,
-        SameNoise(sampler, seed) if fixed_noise else sampler,
+        SameNoise(method, seed) if fixed_noise else method,
         samples=samples,
         evaluation_samples=evaluation_samples,
         max_batch=max_batch,
@@ -83,3 +75,11 @@ def symmetrize(
         relaxation=relaxation,
         seed=seed,
     )
+
+
+def _contract(module: nn.Module, symmetry: Symmetry | None) -> Symmetry:
+    """The contract that is wanted, or else that of the module, whatever the module itself makes of it."""
+    wanted = getattr(module, "symmetry", None) if symmetry is None else symmetry
+    if not isinstance(wanted, Symmetry):
+        raise GroupError(f"{type(module).__name__} has no contract: give symmetry=Symmetry(...)")
+    return wanted

@@ -1,18 +1,13 @@
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-import torch
 
-import torsor
 from torsor import training
-from torsor.cli import main
 from torsor.data.qm9 import PROPERTIES
 from torsor.dial.clone.network import PLANS
-from torsor.errors import CheckpointError, ConfigError, UnknownNameError
-from torsor.io import read_json, write_json
-from torsor.recipes import Recipe, Record, load_recipe, read_records, recipe_files, recipe_names
+from torsor.errors import ConfigError, UnknownNameError
+from torsor.recipes import Recipe, load_recipe, recipe_files, recipe_names
 from torsor.signatures import PointClouds
 from torsor.training import TrainConfig
 
@@ -356,149 +351,3 @@ def test_recipes_of_cloning_run_and_are_tested_on_moved_samples(file: str, regim
     assert task.name == CLONING[file]
     assert moved >= 0
     assert (moved == pytest.approx(still, rel=1e-3)) or regime != "exact" or file != "digits"
-
-
-# -- protocols ---------------------------------------------------------------------------------------------------------------------------
-
-SEPARATION = """paper = "a paper"
-[protocol]
-name = "graph-separation"
-features = "none"
-networks = 3
-copies = 4
-[model]
-name = "gin"
-output_scale = 1.0
-[[published]]
-by = "Other"
-metric = "unseparated"
-value = 12
-source = "table 1"
-setting = "other graphs"
-[sizes.quick]
-note = "few graphs"
-protocol = { size = 6 }
-"""
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_every_protocol_is_whole_in_every_size_and_its_model_serves_it(name: str) -> None:
-    recipe = load_recipe(name)
-    assert recipe.paper
-    assert recipe.summary
-    assert set(recipe.sizes) == set(SIZES)
-    for size in SIZES:
-        config, model = recipe.protocol_config(size)
-        assert recipe.sizes[size].note
-        assert config.networks <= recipe.protocol_config("full")[0].networks == 100
-        assert all(figure.source and figure.value >= 0 for figure in recipe.figures(size))
-    protocol = recipe.protocol_config("quick")[0].build()
-    assert {figure.metric for figure in recipe.figures()} <= set(protocol.units)
-    assert sum(parameter.numel() for parameter in model.build(protocol.signature).parameters()) > 0
-    with pytest.raises(ConfigError, match="measures untrained networks: run it with torsor reproduce"):
-        recipe.config()
-
-
-def test_a_protocol_prints_its_controls_and_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(SEPARATION)
-    assert main(["reproduce", "mine.toml", "--quiet", "--seed", "2", "--record", "kept"]) == 0
-    said = capsys.readouterr().out
-    assert "few graphs" in said
-    for control in ("false_moved", "false_anew", "unseparated_z", "false_z", "copy_distance"):
-        assert "\nours " in said
-        assert control in said
-    assert "table 1; other graphs" in said
-    assert "the first 6 of 11,117 graphs only" in said
-    (found,) = read_records("kept")
-    assert (found.recipe, found.size, found.seed, found.steps) == ("mine", "quick", 2, 0)
-    config, model = load_recipe("mine.toml").protocol_config("quick")
-    assert found.ours == config.build().measure(model, 2).figures
-    assert found.units["unseparated"] == "pairs"
-    assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (SEPARATION + '[task]\nname = "nbody"\n', "both a task and a protocol"),
-        ('[model]\nname = "gin"\n', "no task: give"),
-        (SEPARATION.replace("copies = 4", "copy = 4"), "has no 'copy': did you mean 'copies'"),
-        (SEPARATION.replace("graph-separation", "separation"), "unknown protocol 'separation': did you mean 'graph-separation'"),
-    ],
-)
-def test_a_mistake_in_a_protocol_is_named(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    with pytest.raises((ConfigError, UnknownNameError), match=message):
-        load_recipe(path)
-
-
-# -- records -----------------------------------------------------------------------------------------------------------------------------
-
-SMALL = """method = "Linear"
-[task]
-name = "nbody"
-train_size = 20
-valid_size = 10
-test_size = 10
-[model]
-name = "egnn"
-hidden = 8
-layers = 1
-[train]
-batch_size = 4
-[[published]]
-by = "Linear"
-metric = "mse_position"
-value = 0.05
-std = 0.001
-source = "table 1"
-[[published]]
-by = "Other"
-metric = "mse_velocity"
-value = 0.5
-source = "table 2"
-setting = "other particles"
-[sizes.quick]
-note = "short"
-train = { steps = 3 }
-"""
-
-
-def test_a_run_is_recorded_and_read_back_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(SMALL)
-    assert main(["reproduce", "mine.toml", "--seed", "3", "--quiet", "--record", "kept"]) == 0
-    (found,) = read_records("kept")
-    result = training.RunResult.read("runs/reproduce/mine-quick-3")
-    made_with = read_json("runs/reproduce/mine-quick-3/run.json")["provenance"]
-    assert (found.recipe, found.size, found.seed, found.steps) == ("mine", "quick", 3, 3)
-    assert found.ours == dict(result.test)
-    assert found.baselines == load_recipe("mine.toml").config("quick").task.build().baselines()
-    assert (found.parameters, found.flops_per_step, found.seconds_per_step) == (
-        result.parameters,
-        result.flops_per_step,
-        result.seconds_per_step,
-    )
-    assert (found.method, found.published) == ("Linear", load_recipe("mine.toml").figures("quick"))
-    assert (found.torch, found.torsor) == (torch.__version__, torsor.__version__)
-    assert made_with["processor"] in found.hardware or made_with["gpu"] == found.hardware
-    assert date.fromisoformat(found.date) <= datetime.now(UTC).date()
-    assert 0 < max(error.largest for error in found.equivariance) < 1e-4
-    path = Path("kept/mine-quick-3.json")
-    written = path.read_text()
-    assert found.write("kept") == path
-    assert path.read_text() == written
-
-
-@pytest.mark.parametrize(("change", "message"), [({"steps": "many"}, "steps is 'many'"), ({"stps": 3}, "has no 'stps'")])
-def test_a_damaged_record_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    made_up = Record("a", "quick", 0, "2026-01-02", "none", "0", "0", None, 1, 1, 1.0, 1, 1, {"mae": 1.0})
-    path = made_up.write(tmp_path)
-    assert Record.read(path) == made_up
-    write_json(path, {**read_json(path), **change})
-    with pytest.raises(CheckpointError, match=f"is damaged.*{message}"):
-        Record.read(path)
